@@ -1,0 +1,138 @@
+"""statecraft: LLM agents as explicit state machines that survive production.
+
+Declare a machine, run it with a `Runtime`, and every move and call is durable: resumed after a crash, replayed without
+touching the world, and explained afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from statecraft.calls.retry import RetryPolicy
+    from statecraft.clock import days, hours, minutes, seconds
+    from statecraft.engine.settings import Settings
+    from statecraft.errors import CallError, DefinitionError, ErrorKind, OutputInvalid, Refused, StatecraftError, StoreError
+    from statecraft.llm.claude import Claude
+    from statecraft.machine.context import Run
+    from statecraft.machine.data import Append, Data
+    from statecraft.machine.declare import Budget, Machine
+    from statecraft.machine.event import (
+        BudgetExhausted,
+        BudgetWarning,
+        CallFailed,
+        DeadlinePassed,
+        Event,
+        Failure,
+        HandlerFailed,
+        InvalidOutput,
+        LoopDetected,
+        ReviewExpired,
+        StateTimeout,
+        StepsExhausted,
+        VisitsExhausted,
+    )
+    from statecraft.machine.state import Ask
+    from statecraft.records import RunFilter, RunRecord, Status, Usage
+    from statecraft.replay import Divergence, Replay
+    from statecraft.runtime import Runtime
+    from statecraft.sync import Outcome, run
+    from statecraft.tools import CallInfo, Tool, tool
+
+# Each name loads its module on first use, so that `import statecraft` stays light.
+_HOME = {
+    "calls.retry": ("RetryPolicy",),
+    "clock": ("days", "hours", "minutes", "seconds"),
+    "engine.settings": ("Settings",),
+    "errors": ("CallError", "DefinitionError", "ErrorKind", "OutputInvalid", "Refused", "StatecraftError", "StoreError"),
+    "llm.claude": ("Claude",),
+    "machine.context": ("Run",),
+    "machine.data": ("Append", "Data"),
+    "machine.declare": ("Budget", "Machine"),
+    "machine.event": (
+        "BudgetExhausted",
+        "BudgetWarning",
+        "CallFailed",
+        "DeadlinePassed",
+        "Event",
+        "Failure",
+        "HandlerFailed",
+        "InvalidOutput",
+        "LoopDetected",
+        "ReviewExpired",
+        "StateTimeout",
+        "StepsExhausted",
+        "VisitsExhausted",
+    ),
+    "machine.state": ("Ask",),
+    "records": ("RunFilter", "RunRecord", "Status", "Usage"),
+    "replay": ("Divergence", "Replay"),
+    "runtime": ("Runtime",),
+    "sync": ("Outcome", "run"),
+    "tools": ("CallInfo", "Tool", "tool"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Append",
+    "Ask",
+    "Budget",
+    "BudgetExhausted",
+    "BudgetWarning",
+    "CallError",
+    "CallFailed",
+    "CallInfo",
+    "Claude",
+    "Data",
+    "DeadlinePassed",
+    "DefinitionError",
+    "Divergence",
+    "ErrorKind",
+    "Event",
+    "Failure",
+    "HandlerFailed",
+    "InvalidOutput",
+    "LoopDetected",
+    "Machine",
+    "Outcome",
+    "OutputInvalid",
+    "Refused",
+    "Replay",
+    "RetryPolicy",
+    "ReviewExpired",
+    "Run",
+    "RunFilter",
+    "RunRecord",
+    "Runtime",
+    "Settings",
+    "StateTimeout",
+    "StatecraftError",
+    "Status",
+    "StepsExhausted",
+    "StoreError",
+    "Tool",
+    "Usage",
+    "VisitsExhausted",
+    "days",
+    "hours",
+    "minutes",
+    "run",
+    "seconds",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'statecraft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"statecraft.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

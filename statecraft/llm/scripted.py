@@ -1,0 +1,129 @@
+"""A model that says what it is told to: for tests and examples. Same request, same reply; no clock, no chance, no network."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from statecraft.errors import ErrorKind
+from statecraft.llm.port import Block, ModelError, Reply, Request
+from statecraft.records import Json, Usage
+
+Line = str | BaseModel | Reply | ModelError
+"""A reply's text, its JSON, the whole reply, or a failure to raise."""
+Answerer = Callable[[Request], Line | Awaitable[Line]]
+"""Answers from the request."""
+Script = Sequence[Line | Answerer] | Answerer
+
+_QUOTED = 120
+"""Characters of a request that an error quotes."""
+
+
+class ScriptExhausted(ModelError):
+    """More requests came than the script has replies."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind=ErrorKind.PERMANENT)
+
+
+class ScriptedLLM:
+    """Answers from a list, in the order requests come, or from a function of the request.
+
+    Use a function where requests run side by side: then no reply depends on who asked first. Token counts are made up from
+    the length of the texts (4 characters a token), so budgets can be tested too.
+    """
+
+    def __init__(self, replies: Script, *, model: str = "scripted", label: str | None = None) -> None:
+        self._answerer = replies if callable(replies) else None
+        self._replies = () if callable(replies) else tuple(replies)
+        self._model = model
+        self._label = label or f"{model} (scripted, no model)"
+        self.requests: list[Request] = []
+        """Every request so far, in order."""
+
+    @property
+    def model(self) -> str:
+        """The default model id."""
+        return self._model
+
+    @property
+    def label(self) -> str:
+        """How it is shown to people."""
+        return self._label
+
+    async def complete(self, request: Request) -> Reply:
+        """The next reply. Raises the scripted `ModelError`, or `ScriptExhausted`."""
+        self.requests.append(request)
+        line = self._next(request, len(self.requests))
+        if callable(line):
+            answer = line(request)
+            line = await answer if inspect.isawaitable(answer) else answer
+        return _reply(line, request)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _next(self, request: Request, number: int) -> Line | Answerer:
+        if self._answerer is not None:
+            return self._answerer
+        if number > len(self._replies):
+            asked = _last_text(request)
+            raise ScriptExhausted(f"the script has {len(self._replies)} replies, but request {number} came, saying {asked!r}")
+        return self._replies[number - 1]
+
+
+def text(words: str) -> Reply:
+    """A reply that ends with this text."""
+    return _blank(({"type": "text", "text": words},), "end_turn")
+
+
+def json_reply(value: object) -> Reply:
+    """A reply of JSON: a model, or any value pydantic can write. What is not a JSON object is put under `value`,
+    as outputs such as `list[str]` or `bool` are asked for."""
+    plain = to_jsonable_python(value)
+    return text(json.dumps(plain if isinstance(plain, dict) else {"value": plain}))
+
+
+def tool_use(name: str, input: Mapping[str, Json], *, id: str = "") -> Reply:
+    """A reply that calls one tool. Without an `id` it gets one that is unique in its conversation."""
+    return _blank(({"type": "tool_use", "id": id, "name": name, "input": dict(input)},), "tool_use")
+
+
+def together(*replies: Reply) -> Reply:
+    """One reply with the blocks of several: text before a tool call, or tool calls side by side."""
+    content = tuple(block for reply in replies for block in reply.content)
+    return _blank(content, "tool_use" if any(reply.tool_uses for reply in replies) else "end_turn")
+
+
+def _blank(content: tuple[Block, ...], stop_reason: str) -> Reply:
+    return Reply(content=content, stop_reason=stop_reason, usage=Usage(), model="")
+
+
+def _reply(line: Line, request: Request) -> Reply:
+    """Fill in what the script left open."""
+    if isinstance(line, ModelError):
+        raise line
+    reply = line if isinstance(line, Reply) else text(line) if isinstance(line, str) else json_reply(line)
+    content = tuple(_identified(block, f"toolu_{len(request.messages)}_{place}") for place, block in enumerate(reply.content))
+    usage = reply.usage if reply.usage != Usage() else Usage(_tokens([request.system, *request.messages]), _tokens(content))
+    return replace(reply, content=content, usage=usage, model=reply.model or request.model)
+
+
+def _identified(block: Block, id: str) -> Block:
+    return {**block, "id": id} if block.get("type") == "tool_use" and not block.get("id") else block
+
+
+def _tokens(value: object) -> int:
+    return -(-len(json.dumps(to_jsonable_python(value), ensure_ascii=False)) // 4)
+
+
+def _last_text(request: Request) -> str:
+    content = request.messages[-1]["content"] if request.messages else ""
+    if not isinstance(content, str):
+        content = " ".join(str(block.get("text", block.get("content", ""))) for block in content)
+    return content if len(content) <= _QUOTED else content[:_QUOTED] + "..."

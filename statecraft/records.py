@@ -1,0 +1,226 @@
+"""The nouns: frozen values that every room may pass around. No behaviour lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+"""A value made of None, bool, int, float, str, lists and string-keyed dicts."""
+
+
+class Status(StrEnum):
+    """The life of a run. (Never called its state: that is where it stands in the machine.)"""
+
+    READY = "ready"
+    """May be claimed by anybody who can run it."""
+    RUNNING = "running"
+    """Held under a lease."""
+    WAITING = "waiting"
+    """Parked: a row with a reason, and a due time if time can wake it."""
+    DONE = "done"
+    """Ended in a final state declared `ok=True`."""
+    FAILED = "failed"
+    """Ended in a final state declared `ok=False`."""
+    CANCELLED = "cancelled"
+    """Ended by a person's request."""
+    DEAD = "dead"
+    """The engine gave up; the diagnosis is kept and a person must look."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended."""
+        return self in CLOSED
+
+
+CLOSED = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED, Status.DEAD})
+
+
+class Waiting(StrEnum):
+    """Why a run is parked."""
+
+    REVIEW = "review"
+    """A person must decide."""
+    TIMER = "timer"
+    """`run.sleep` lasts until the due time."""
+    RETRY = "retry"
+    """A call backs off until the due time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more model calls. `input_tokens` counts cached input too."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
+    @property
+    def total(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run's head, as last committed."""
+
+    id: str
+    """32 hex digits."""
+    machine: str
+    """The machine's name."""
+    version: str
+    """The machine's declared version."""
+    fingerprint: str
+    """SHA-256 of the definition that started the run, in hex."""
+    status: Status
+    state: str
+    """Where the run stands in its machine."""
+    seq: int
+    """Number of the last committed transition; 0 is the start."""
+    epoch: int
+    """Raised by every claim; a write that names an older epoch is refused."""
+    created_at: datetime
+    updated_at: datetime
+    """When the last transition was committed or the status last changed."""
+    key: str | None = None
+    """The idempotency key given to `start`."""
+    owner: str | None = None
+    """Who holds the lease, if anybody."""
+    lease_until: datetime | None = None
+    waiting_for: Waiting | None = None
+    due_at: datetime | None = None
+    """When time wakes a parked run; None if only a person can."""
+    deadline_at: datetime | None = None
+    attempts: int = 0
+    """Claims since the last committed transition."""
+    reason: str | None = None
+    """Why the run was cancelled or is dead."""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionRecord:
+    """One committed move: the unit of the journal."""
+
+    run_id: str
+    seq: int
+    source: str
+    """Empty for the start."""
+    event: str
+    target: str
+    at: datetime
+    epoch: int
+    payload: Mapping[str, Json]
+    """The event's fields, as JSON."""
+    guards: tuple[tuple[str, bool], ...] = ()
+    """Guards asked on the way, with their answers, in order."""
+    actor: str | None = None
+    """Who sent the event, if a person did."""
+    usage: Usage = Usage()
+    """Tokens spent in the visit that this move ended."""
+    calls: int = 0
+    """Calls journaled in the visit that this move ended."""
+    hash: bytes = b""
+    """Chained to the previous row's hash (see `store.chain`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One finished call of a visit."""
+
+    run_id: str
+    seq: int
+    """The visit it belongs to: the transition that entered the state."""
+    idx: int
+    """Order of completion within the visit, from 0."""
+    kind: str
+    """`llm`, `tool`, `sleep`, `now` or `random`."""
+    name: str
+    """Model or tool."""
+    digest: str
+    """SHA-256 of the canonical request, hex."""
+    occurrence: int
+    """How many equal requests came before it in the visit."""
+    ok: bool
+    request: Json
+    result: Json
+    """The reply, or `{"kind", "message"}` of the failure."""
+    attempts: int
+    started_at: datetime
+    finished_at: datetime
+    epoch: int
+    usage: Usage = Usage()
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One failed or begun attempt of a call."""
+
+    run_id: str
+    seq: int
+    digest: str
+    occurrence: int
+    attempt: int
+    """From 1."""
+    name: str
+    kind: str
+    """`begun` (the intent of a `once` call) or an error kind."""
+    message: str
+    at: datetime
+    due_at: datetime | None
+    """When the next attempt may start; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRecord:
+    """A question to a person, and their decision."""
+
+    run_id: str
+    seq: int
+    state: str
+    question: str
+    show: Json
+    events: tuple[str, ...]
+    """The events that decide it."""
+    requested_at: datetime
+    expires_at: datetime | None
+    decision: str | None = None
+    """The event that decided it."""
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """One entry of the ordered feed: something became true for a run."""
+
+    pos: int
+    """Position in the feed of this database; grows with every commit."""
+    run_id: str
+    kind: str
+    """`started`, `transition`, `call`, `attempt`, `waiting`, `claimed`, `cancelled`, `dead`."""
+    seq: int
+    idx: int
+    """The call's index for `call`; 0 otherwise."""
+    at: datetime
+    detail: Mapping[str, Json] = field(default_factory=dict)
+    """A few facts to show: source, event, target; name, tokens; reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list. Every field given must hold."""
+
+    status: Status | None = None
+    state: str | None = None
+    machine: str | None = None
+    key: str | None = None
+    limit: int = 50
+    """At most this many, newest first."""

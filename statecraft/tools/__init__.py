@@ -1,0 +1,28 @@
+"""Tools: typed functions that handlers and models call through the journal."""
+
+from statecraft.tools.schema import CallInfo, Spec
+from statecraft.tools.tool import (
+    AsyncTool,
+    Effect,
+    PlainTool,
+    Risk,
+    Tool,
+    ToolArgumentsInvalid,
+    ToolDeclaration,
+    ToolResultInvalid,
+    tool,
+)
+
+__all__ = [
+    "AsyncTool",
+    "CallInfo",
+    "Effect",
+    "PlainTool",
+    "Risk",
+    "Spec",
+    "Tool",
+    "ToolArgumentsInvalid",
+    "ToolDeclaration",
+    "ToolResultInvalid",
+    "tool",
+]
