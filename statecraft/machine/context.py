@@ -1,0 +1,162 @@
+"""What a handler is given: `Run`. The engine passes its own subclass; a unit test may pass a small fake."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from statecraft.machine.data import D
+from statecraft.records import Json
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
+
+
+class ToolLike(Protocol[P, R_co]):
+    """Anything that `run.tool` can call: a name, arguments that become JSON, and a result that comes back from JSON."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the tools of a state."""
+        ...
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        """The arguments of a call as a JSON object."""
+        ...
+
+    def load(self, text: str, /) -> R_co:
+        """The result of a call, from its JSON text. For an async tool: what awaiting it gives."""
+        ...
+
+
+AnyTool = ToolLike[..., Any]
+"""A tool of which only the name matters."""
+
+
+class Model(Protocol):
+    """The language model as a handler sees it. Every question is journaled: asked once, recalled after a crash."""
+
+    @overload
+    async def ask(
+        self,
+        prompt: str | Sequence[Mapping[str, Json]],
+        *,
+        system: str | None = None,
+        tools: Sequence[AnyTool] = (),
+        model: str | None = None,
+        max_tokens: int = 4096,
+        repairs: int = 2,
+        max_turns: int = 8,
+    ) -> str: ...
+    @overload
+    async def ask(
+        self,
+        prompt: str | Sequence[Mapping[str, Json]],
+        *,
+        output: type[T],
+        system: str | None = None,
+        tools: Sequence[AnyTool] = (),
+        model: str | None = None,
+        max_tokens: int = 4096,
+        repairs: int = 2,
+        max_turns: int = 8,
+    ) -> T: ...
+    async def ask(
+        self,
+        prompt: str | Sequence[Mapping[str, Json]],
+        *,
+        output: type[Any] = str,
+        system: str | None = None,
+        tools: Sequence[AnyTool] = (),
+        model: str | None = None,
+        max_tokens: int = 4096,
+        repairs: int = 2,
+        max_turns: int = 8,
+    ) -> Any:
+        """Ask, let the model use `tools`, and give its answer back as `output` (its text by default).
+
+        `prompt` is one user message or a whole conversation. `model` defaults to the runtime's. `max_tokens` limits each
+        reply, `max_turns` the rounds of tool use, `repairs` how often an answer that does not validate is sent back.
+        Raises `CallError`, and `OutputInvalid` when the last repair did not help.
+        """
+        ...
+
+
+class Run(Generic[D]):
+    """One visit to one state, as its handler sees it: read `data`, call out through the methods, answer with an event.
+
+    Everything a handler does that could turn out differently a second time goes through here, so that it is recorded
+    once and recalled afterwards. All methods raise `NotImplementedError` in this class; a fake overrides what it needs.
+    """
+
+    id: str
+    """The run's id, 32 hex digits."""
+    data: D
+    """The run's data as of entering the state. Frozen: change it by answering with an event."""
+    state: str
+    """The state being visited."""
+    visit: int
+    """Which visit to this state it is, from 1."""
+    step: int
+    """Number of the transition that entered the state; 0 is the start."""
+    llm: Model
+    """The language model."""
+    tools: Sequence[AnyTool]
+    """The tools declared for the state."""
+
+    async def tool(self, tool: ToolLike[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a tool of the state. Raises `CallError` if it fails for good, `NotAllowed` if the state lacks it."""
+        raise NotImplementedError
+
+    @overload
+    async def gather(self, a: Awaitable[T1], /) -> tuple[T1]: ...
+    @overload
+    async def gather(self, a: Awaitable[T1], b: Awaitable[T2], /) -> tuple[T1, T2]: ...
+    @overload
+    async def gather(self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /) -> tuple[T1, T2, T3]: ...
+    @overload
+    async def gather(
+        self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /
+    ) -> tuple[T1, T2, T3, T4]: ...
+    @overload
+    async def gather(
+        self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+    @overload
+    async def gather(
+        self, a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], /
+    ) -> tuple[T1, T2, T3, T4, T5, T6]: ...
+    @overload
+    async def gather(self, *awaitables: Awaitable[T]) -> tuple[T, ...]: ...
+    async def gather(self, *awaitables: Awaitable[Any]) -> tuple[Any, ...]:
+        """Await all at the same time; the results in the order given. If one raises, the others still finish.
+
+        Raises the first error in the order given.
+        """
+        raise NotImplementedError
+
+    async def map(self, fn: Callable[[S], Awaitable[R]], items: Iterable[S], *, concurrency: int = 8) -> list[R]:
+        """`await fn(item)` for every item, at most `concurrency` at a time; the results in the order of the items."""
+        raise NotImplementedError
+
+    async def sleep(self, duration: timedelta | float) -> None:
+        """Wait for a duration (a number means seconds). A long sleep parks the run, which then costs nothing."""
+        raise NotImplementedError
+
+    async def now(self) -> datetime:
+        """The time in UTC, recorded: the same after a crash and in a replay."""
+        raise NotImplementedError
+
+    async def random(self) -> float:
+        """A number in [0, 1), recorded likewise."""
+        raise NotImplementedError

@@ -1,0 +1,254 @@
+"""`Machine`: where states are declared, and closed into a `Definition` by the one call that states the table."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Generic, Protocol, overload
+
+from statecraft.errors import ConfigError, DefinitionError, Finding
+from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, read_events
+from statecraft.machine.check import check
+from statecraft.machine.context import AnyTool, Run
+from statecraft.machine.data import D, Data, merge_plan
+from statecraft.machine.definition import START_EVENT, Budget, Definition, Handler, RowSpec, StateSpec
+from statecraft.machine.event import SYSTEM_EVENTS, E, Event, event_name
+from statecraft.machine.fingerprint import canonical, fingerprint, specification
+from statecraft.machine.kernel import Kernel
+from statecraft.machine.state import Anywhere, Ask, Final, On, Review, Row, State, Target
+from statecraft.machine.table import ANYWHERE, Declaration, DeclaredRow, DeclaredState, Table, expand, reachable_rows
+
+
+class _TakesHandler(Protocol[D]):
+    """Decorates the handler of a state."""
+
+    @overload
+    def __call__(self, fn: Callable[[Run[D]], Coroutine[Any, Any, E]], /) -> State[D, E]: ...
+    @overload
+    def __call__(self, fn: Callable[[Run[D]], E], /) -> State[D, E]: ...
+
+
+class _TakesReview(Protocol[D]):
+    """Decorates the handler of a review."""
+
+    @overload
+    def __call__(self, fn: Callable[[Run[D]], Coroutine[Any, Any, Ask[E]]], /) -> Review[D, E]: ...
+    @overload
+    def __call__(self, fn: Callable[[Run[D]], Ask[E]], /) -> Review[D, E]: ...
+
+
+class Machine(Generic[D]):
+    """A machine under construction: declare states, then close it with `transitions(...)`.
+
+    `version` is for people; what decides whether a run may go on is the fingerprint. `max_steps` bounds the transitions
+    of a run, `deadline` the time from its start, `budget` its tokens.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        data: type[D],
+        version: str = "1",
+        max_steps: int = 100,
+        deadline: timedelta | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        if not name or any(letter.isspace() for letter in name):
+            raise ConfigError(f"a machine's name has at least one letter and no spaces, not {name!r}")
+        if not is_subclass(data, Data):
+            raise ConfigError(f"the data of machine {name} must be a subclass of Data, not {data!r}")
+        self.name = name
+        self.version = version
+        self.data_type = data
+        self.anywhere: Anywhere[D] = Anywhere(self)
+        """Source of rows that hold in every state that is not final."""
+        self._bounds = (max_steps, deadline, budget)
+        self._states: list[DeclaredState] = []
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._definition: Definition | None = None
+        self._findings: tuple[Finding, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<machine {self.name} {self.version}>"
+
+    # --- states -------------------------------------------------------------------------------------------------------
+
+    def state(
+        self,
+        *,
+        start: bool = False,
+        max_visits: int | None = None,
+        timeout: timedelta | None = None,
+        tools: Sequence[AnyTool] = (),
+    ) -> _TakesHandler[D]:
+        """Declare a state by its handler: its name is the function's, its events are the return annotation.
+
+        `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
+        its model may call. A plain `def` handler runs in a thread.
+        """
+        declared = DeclaredState("", "work", start=start, max_visits=max_visits, timeout=timeout, tools=tuple(tools))
+
+        def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
+            return State(self._declare(declared, fn), self, fn)
+
+        return take
+
+    def review(self, *, timeout: timedelta | None = None) -> _TakesReview[D]:
+        """Declare a state in which a person decides. Its handler answers `Ask[A | B]`; the decision is one of those
+        events. `timeout` is how long the person may take; then the event is `ReviewExpired`."""
+        declared = DeclaredState("", "review", timeout=timeout)
+
+        def take(fn: Callable[[Run[D]], Any], /) -> Review[D, Any]:
+            return Review(self._declare(declared, fn), self, fn)
+
+        return take
+
+    def final(self, name: str, *, ok: bool = False) -> Final[D]:
+        """Declare a state in which runs end: as done if `ok`, else as failed."""
+        self._refuse_if_closed()
+        self._states.append(DeclaredState(name, "final", ok=ok))
+        return Final(name, self)
+
+    def _declare(self, declared: DeclaredState, fn: Callable[..., Any]) -> str:
+        self._refuse_if_closed()
+        name = str(getattr(fn, "__name__", type(fn).__name__))
+        state = replace(declared, name=name, doc=inspect.getdoc(fn) or "")
+        self._states.append(self._with_events(state, fn, calling_scope(fn)))
+        self._functions[name] = fn
+        return name
+
+    def _with_events(self, state: DeclaredState, fn: Callable[..., Any], scope: Mapping[str, Any]) -> DeclaredState:
+        try:
+            events = read_events(fn, review=state.kind == "review", scope=scope)
+        except Unreadable as reason:
+            return replace(state, unread=str(reason))
+        return replace(state, events=events, unread="")
+
+    def _refuse_if_closed(self) -> None:
+        if self._definition is not None:
+            raise ConfigError(f"machine {self.name} is closed: declare states before machine.transitions(...), and call it once")
+
+    # --- the table ----------------------------------------------------------------------------------------------------
+
+    def transitions(self, *rows: Row[D]) -> None:
+        """State the whole table and close the machine.
+
+        Raises `DefinitionError` with every error found; the machine then stays open. Warnings are kept in `findings`.
+        """
+        self._refuse_if_closed()
+        for i, state in enumerate(self._states):
+            if state.unread:  # an event declared after the handler that names it
+                fn = self._functions[state.name]
+                self._states[i] = self._with_events(state, fn, calling_scope(fn))
+        found: list[Finding] = []
+        declared = [row for row in (_declared(self, row, found) for row in rows) if row is not None]
+        declaration = self._declaration(declared)
+        findings = [*found, *check(declaration)]
+        errors = [finding for finding in findings if finding.level == "error"]
+        if errors:
+            raise DefinitionError(self.name, errors)
+        self._findings = tuple(findings)
+        self._definition = _close(declaration, self._functions)
+
+    def _declaration(self, rows: Sequence[DeclaredRow]) -> Declaration:
+        max_steps, deadline, budget = self._bounds
+        states = tuple(self._states)
+        return Declaration(self.name, self.version, self.data_type, states, tuple(rows), max_steps, deadline, budget)
+
+    @property
+    def definition(self) -> Definition:
+        """The closed form. Raises `ConfigError` before `transitions(...)` has accepted the table."""
+        if self._definition is None:
+            raise ConfigError(f"machine {self.name} is not closed: call {self.name}.transitions(...) with its rows")
+        return self._definition
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The warnings of a closed machine."""
+        return self._findings
+
+
+# --- from what was written to what is meant ---------------------------------------------------------------------------
+
+
+def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> DeclaredRow | None:
+    """A row by names, or None with a finding if it is none. The type checker refuses all of this; not everybody asks it."""
+    if not isinstance(row, Row):
+        what = f"{_half(row)} has no target" if isinstance(row, On) else f"{row!r} is not a row"
+        found.append(Finding("SC114", "error", machine.name, what, "write source.on(event) >> target"))
+        return None
+    place = f"{row.source.name or 'anywhere'}.{getattr(row.event, '__event_name__', row.event)}"
+    if not is_subclass(row.event, Event):
+        found.append(Finding("SC114", "error", place, f"{row.event!r} is not an event class", "subclass statecraft.Event"))
+        return None
+    if row.source.machine is not machine:
+        message = f"the row begins with {row.source.name or 'anywhere'}, which is no state of {machine.name}"
+        found.append(Finding("SC101", "error", place, message, f"begin it with a state of {machine.name}"))
+        return None
+    target: object = row.target
+    if isinstance(target, Target) and target.machine is machine:
+        return DeclaredRow(row.source.name, row.event, target.name, row.guard)
+    what = f"{target.name}, a state of another machine" if isinstance(target, Target) else f"{target!r}, which is not a state"
+    found.append(Finding("SC101", "error", place, f"the row leads to {what}", f"lead to a state of {machine.name} itself"))
+    return DeclaredRow(row.source.name, row.event, "", row.guard)
+
+
+def _half(row: On[Any]) -> str:
+    return f"{row.source.name or 'anywhere'}.on({row.event.__name__})"
+
+
+def _close(declaration: Declaration, functions: Mapping[str, Callable[..., Any]]) -> Definition:
+    """The definition of a declaration without errors."""
+    table = expand(declaration)
+    edges = _edges(declaration, table)
+    spec = specification(declaration)
+    events = dict.fromkeys((*declaration.own_events, *SYSTEM_EVENTS))
+    states = {state.name: _state_spec(state) for state in declaration.states}
+    return Definition(
+        name=declaration.name,
+        version=declaration.version,
+        fingerprint=fingerprint(spec, edges),
+        spec=canonical(spec),
+        data_type=declaration.data,
+        events=MappingProxyType({event_name(event): event for event in events}),
+        states=MappingProxyType(states),
+        rows=tuple(RowSpec(row.source, event_name(row.event), row.target, row.guard_name) for row in declaration.rows),
+        start=edges[0][2],
+        max_steps=declaration.max_steps,
+        deadline=declaration.deadline,
+        budget=declaration.budget,
+        handlers=MappingProxyType(
+            {state.name: _handler(functions[state.name], state) for state in declaration.states if not state.final}
+        ),
+        plans=MappingProxyType({event_name(event): merge_plan(declaration.data, event) for event in events}),
+        edges=edges,
+        kernel=Kernel(declaration.name, list(states), [state.name for state in declaration.states if state.final], table),
+    )
+
+
+def _edges(declaration: Declaration, table: Table) -> tuple[tuple[str, str, str], ...]:
+    start = next(state.name for state in declaration.states if state.start)
+    moves = ((name, event_name(event), row.target) for (name, event), rows in table.items() for row in reachable_rows(rows))
+    return tuple(dict.fromkeys([(ANYWHERE, START_EVENT, start), *moves]))
+
+
+def _state_spec(state: DeclaredState) -> StateSpec:
+    return StateSpec(
+        name=state.name,
+        kind=state.kind,
+        ok=state.ok,
+        max_visits=state.max_visits,
+        timeout=state.timeout,
+        events=tuple(event_name(event) for event in state.events),
+        tools=tuple(tool.name for tool in state.tools),
+        doc=state.doc,
+    )
+
+
+def _handler(fn: Callable[..., Any], state: DeclaredState) -> Handler:
+    is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    return Handler(fn, is_async, state.tools)

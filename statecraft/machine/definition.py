@@ -1,0 +1,164 @@
+"""The closed, immutable form of a machine, and the one place that knows its rules: `Definition.decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, Protocol
+
+from pydantic import ValidationError
+
+from statecraft.errors import ConfigError, IllegalEvent, InvalidPayload
+from statecraft.machine.context import AnyTool, Run
+from statecraft.machine.data import D, Data, MergePlan, fold
+from statecraft.machine.event import Event, event_name
+
+START_EVENT = "start"
+"""Event name of the first transition of every run, from nowhere to the start state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many tokens a run may use, and when it is warned."""
+
+    tokens: int
+    """Input and output together. Using them up raises `BudgetExhausted`."""
+    warn_at: float = 0.8
+    """Share of the tokens, above 0 and up to 1, whose use raises `BudgetWarning`."""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ConfigError(f"a budget needs at least 1 token, not {self.tokens}")
+        if not 0 < self.warn_at <= 1:
+            raise ConfigError(f"warn_at is a share above 0 and up to 1, not {self.warn_at}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """A state as declared."""
+
+    name: str
+    kind: Literal["work", "review", "final"]
+    ok: bool = False
+    """Final and successful."""
+    max_visits: int | None = None
+    timeout: timedelta | None = None
+    """Work: how long a visit may take. Review: how long a person may take."""
+    events: tuple[str, ...] = ()
+    """Names of the events its handler (or its reviewer) may answer with, in order of declaration."""
+    tools: tuple[str, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpec:
+    """A row of the table, as declared. Rows of `anywhere` have an empty source."""
+
+    source: str
+    event: str
+    target: str
+    guard: str = ""
+    """Name of the guard; empty if none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The answer of `decide`: where the event leads."""
+
+    source: str
+    event: str
+    target: str
+    guards: tuple[tuple[str, bool], ...]
+    """Guards asked, with their answers, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer of `decide`: the event leads nowhere, and why."""
+
+    source: str
+    event: str
+    reason: str
+    guards: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What the engine calls in a state."""
+
+    fn: Callable[[Run[Any]], Any]
+    is_async: bool
+    """False: a plain function, which the engine runs in a thread."""
+    tools: tuple[AnyTool, ...] = ()
+
+
+class Decides(Protocol):
+    """The kernel of a definition (see `statecraft.machine.kernel`)."""
+
+    @property
+    def enabled(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the events that have a row, by state."""
+        ...
+
+    def decide(self, state: str, event: Event, data: Data) -> Move | Refusal: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Definition:
+    """A machine that passed every check. Immutable and without any state of a run; safe to share."""
+
+    name: str
+    version: str
+    fingerprint: str
+    """Hex SHA-256 of all that decides how a run moves and what it stores (not of the handlers' code)."""
+    spec: str
+    """The definition as canonical JSON: enough to draw and explain it without its code."""
+    data_type: type[Data]
+    events: Mapping[str, type[Event]]
+    """Every event that can appear, system events included, by name."""
+    states: Mapping[str, StateSpec]
+    """In order of declaration."""
+    rows: tuple[RowSpec, ...]
+    """As declared."""
+    start: str
+    max_steps: int
+    deadline: timedelta | None
+    """How long a run may take from its start; None for ever."""
+    budget: Budget | None
+    handlers: Mapping[str, Handler]
+    """By state; final states have none."""
+    plans: Mapping[str, MergePlan]
+    """How each event's payload merges into the data, by event name."""
+    edges: tuple[tuple[str, str, str], ...]
+    """Every (source, event, target) that can ever be journaled, the start edge `("", "start", start)` first."""
+    kernel: Decides
+
+    def decide(self, state: str, event: Event, data: Data) -> Move | Refusal:
+        """Where the event leads from `state`: the first row whose guard holds.
+
+        The state's own rows come before those of `anywhere`; in each the most specific class of the event comes first;
+        rows for one class are tried in order of declaration. Pure: guards are asked, nothing is changed. A guard that
+        raises is a refusal that names it.
+        """
+        return self.kernel.decide(state, event, data)
+
+    def enabled(self, state: str) -> tuple[str, ...]:
+        """Names of the events that have a row in `state`: those of its handler first, then system events."""
+        return self.kernel.enabled.get(state, ())
+
+    def fold(self, data: D, event: Event) -> D:
+        """The data after the event's payload is merged. Raises `InvalidPayload` if a value does not fit."""
+        return fold(data, event, self.plans[event_name(type(event))])
+
+    def event(self, name: str, payload: str) -> Event:
+        """An event from its name and its payload as JSON. Raises `IllegalEvent` or `InvalidPayload`."""
+        event_type = self.events.get(name)
+        if event_type is None:
+            own = ", ".join(sorted({event for state in self.states.values() for event in state.events}))
+            raise IllegalEvent(f"machine {self.name} has no event {name!r}; it has {own}")
+        try:
+            return event_type.model_validate_json(payload)
+        except ValidationError as error:
+            details = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'payload'}: {item['msg']}" for item in error.errors())
+            raise InvalidPayload(f"the payload of {name} is not valid: {details}") from error

@@ -1,0 +1,169 @@
+"""Events: what handlers, people and the engine itself say happened. The table, not the event, decides where it leads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+E = TypeVar("E", bound="Event")
+A = TypeVar("A")
+E_co = TypeVar("E_co", covariant=True)
+A_contra = TypeVar("A_contra", contravariant=True)
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Case(Generic[E_co, A_contra]):
+    """An event under a condition, made by `Event.when`. Only good for `state.on(...)`."""
+
+    event: type[E_co]
+    guard: Callable[..., bool]
+
+
+class Event(BaseModel):
+    """Something that happened, with its payload. Subclass it: the class name in snake case is the event's name.
+
+    Instances are frozen and unknown fields are refused. Fields whose name is also a field of the machine's data are
+    merged into it when the event moves a run; the other fields are kept in the journal only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    __event_name__: ClassVar[str] = "event"
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.__event_name__ = _HUMP.sub("_", cls.__name__).lower()
+
+    @classmethod
+    def when(cls, guard: Callable[[Self, A], bool]) -> Case[Self, A]:
+        """This event, but only if `guard(event, data)` holds.
+
+        The guard is asked before the payload is merged. It must be a plain function without side effects, because it is
+        asked again by replay and by whoever checks the journal; its answer is recorded under its `__name__`.
+        """
+        return Case(cls, guard)
+
+
+def event_name(event: type[Event]) -> str:
+    """The name an event has in the table, the journal and diagrams: `QueryParsed` is `query_parsed`."""
+    return event.__event_name__
+
+
+# --- what the engine says -------------------------------------------------------------------------------------------
+
+
+class SystemEvent(Event):
+    """An event that the engine raises. Any state, or `machine.anywhere`, may give it rows. Its payload is never merged."""
+
+
+class BudgetWarning(SystemEvent):
+    """The run has used the warning share of its token budget. Without a row it is only reported."""
+
+    used: int = 0
+    """Tokens so far."""
+    limit: int = 0
+    """The whole budget, in tokens."""
+
+
+class Failure(SystemEvent):
+    """Whatever went wrong. A row for `Failure` takes all of the events below; without a row the run is dead.
+
+    The engine never raises `Failure` itself, always one of its subclasses.
+    """
+
+    message: str = ""
+    """What happened, for people."""
+
+
+class BudgetExhausted(Failure):
+    """The token budget is used up."""
+
+    used: int = 0
+    limit: int = 0
+
+
+class StateTimeout(Failure):
+    """A visit took longer than its state's `timeout`."""
+
+    state: str = ""
+    seconds: float = 0.0
+
+
+class DeadlinePassed(Failure):
+    """The run's deadline passed."""
+
+
+class VisitsExhausted(Failure):
+    """The run entered a state once more than its `max_visits`; the handler was not called."""
+
+    state: str = ""
+    visits: int = 0
+    """The bound."""
+
+
+class StepsExhausted(Failure):
+    """The run has made `max_steps` steps without reaching a final state."""
+
+    steps: int = 0
+
+
+class LoopDetected(Failure):
+    """The run repeats itself without getting anywhere."""
+
+    what: str = ""
+    """What was repeated."""
+
+
+class InvalidOutput(Failure):
+    """The model's answer did not validate after every repair."""
+
+    name: str = ""
+    """The model."""
+    errors: list[str] = []
+
+
+class CallFailed(Failure):
+    """A call of a model or tool failed for good."""
+
+    name: str = ""
+    """The model or tool."""
+    kind: str = ""
+    """One of `statecraft.errors.ErrorKind`."""
+    attempts: int = 0
+
+
+class ReviewExpired(Failure):
+    """Nobody decided a review within its `timeout`."""
+
+    state: str = ""
+
+
+class HandlerFailed(Failure):
+    """A handler raised, or answered with something its state does not declare."""
+
+    state: str = ""
+    error: str = ""
+    """Class name of the error."""
+
+
+SYSTEM_EVENTS: tuple[type[SystemEvent], ...] = (
+    BudgetWarning,
+    BudgetExhausted,
+    StateTimeout,
+    DeadlinePassed,
+    VisitsExhausted,
+    StepsExhausted,
+    LoopDetected,
+    InvalidOutput,
+    CallFailed,
+    ReviewExpired,
+    HandlerFailed,
+)
+"""Every event the engine can raise."""

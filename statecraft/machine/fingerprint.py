@@ -1,0 +1,94 @@
+"""The definition as canonical JSON, and the hash that says whether two definitions move runs the same way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from statecraft.machine.event import SYSTEM_EVENTS, event_name
+from statecraft.machine.table import Declaration, DeclaredState
+from statecraft.records import Json
+
+_FORMAT: Final = 1
+"""Raised when the meaning of a specification changes, so that old and new ones never look equal."""
+_PROSE: Final = frozenset({"title", "description", "examples"})
+_NAMED: Final = frozenset({"properties", "$defs", "patternProperties"})
+
+
+def specification(declaration: Declaration) -> dict[str, Json]:
+    """All of a definition but its code: states, rows, bounds, and the schemas of its data and its own events.
+
+    System events belong to the library, so their schemas are left out. Raises pydantic's error if a type has no schema.
+    """
+    start = next(state.name for state in declaration.states if state.start)
+    budget = declaration.budget
+    return {
+        "name": declaration.name,
+        "version": declaration.version,
+        "start": start,
+        "max_steps": declaration.max_steps,
+        "deadline_s": None if declaration.deadline is None else declaration.deadline.total_seconds(),
+        "budget": None if budget is None else {"tokens": budget.tokens, "warn_at": budget.warn_at},
+        "states": [_state(state) for state in declaration.states],
+        "rows": [
+            {"source": row.source, "event": event_name(row.event), "target": row.target, "guard": row.guard_name}
+            for row in declaration.rows
+        ],
+        "data": declaration.data.model_json_schema(),
+        "events": {
+            event_name(event): event.model_json_schema() for event in declaration.own_events if event not in SYSTEM_EVENTS
+        },
+    }
+
+
+def canonical(value: Json) -> str:
+    """The one way to write a JSON value: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]]) -> str:
+    """Hex SHA-256 of a specification and the moves that follow from it.
+
+    Texts for people (docstrings, titles, descriptions) do not count: rewording one must not strand the runs in flight.
+    """
+    counted = {
+        **spec,
+        "format": _FORMAT,
+        "edges": [list(edge) for edge in edges],
+        "states": [{key: value for key, value in state.items() if key != "doc"} for state in spec["states"]],
+        "data": _without_prose(spec["data"]),
+        "events": {name: _without_prose(schema) for name, schema in spec["events"].items()},
+    }
+    return hashlib.sha256(canonical(counted).encode()).hexdigest()
+
+
+def _state(state: DeclaredState) -> dict[str, Json]:
+    return {
+        "name": state.name,
+        "kind": state.kind,
+        "ok": state.ok,
+        "max_visits": state.max_visits,
+        "timeout_s": None if state.timeout is None else state.timeout.total_seconds(),
+        "events": [event_name(event) for event in state.events],
+        "tools": [tool.name for tool in state.tools],
+        "doc": state.doc,
+    }
+
+
+def _without_prose(schema: Any) -> Json:
+    """A JSON schema without its texts. Keys under `properties` and `$defs` are names and stay, whatever they are."""
+    if isinstance(schema, list):
+        return [_without_prose(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Json] = {}
+    for key, value in schema.items():
+        if key in _NAMED:
+            kept[key] = {name: _without_prose(item) for name, item in value.items()}
+        elif key in {"default", "const", "enum"}:
+            kept[key] = value
+        elif key not in _PROSE:
+            kept[key] = _without_prose(value)
+    return kept
