@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from statecraft.llm.claude import Claude
     from statecraft.machine.context import Run
     from statecraft.machine.data import Append, Data
-    from statecraft.machine.declare import Budget, Machine
+    from statecraft.machine.declare import Machine
+    from statecraft.machine.definition import Budget
     from statecraft.machine.event import (
         BudgetExhausted,
         BudgetWarning,
@@ -51,7 +52,8 @@ _HOME = {
     "llm.claude": ("Claude",),
     "machine.context": ("Run",),
     "machine.data": ("Append", "Data"),
-    "machine.declare": ("Budget", "Machine"),
+    "machine.declare": ("Machine",),
+    "machine.definition": ("Budget",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",

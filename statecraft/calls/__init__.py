@@ -1,0 +1,1 @@
+"""Calls: how a handler reaches the world. One small file per concern; `stack` shows their order."""

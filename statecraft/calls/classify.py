@@ -1,0 +1,26 @@
+"""What an exception means for another attempt. One small table per sort of call."""
+
+from __future__ import annotations
+
+from statecraft.calls.call import Failure
+from statecraft.calls.deadline import AttemptTimeout
+from statecraft.errors import ErrorKind
+from statecraft.llm.port import ModelError
+
+
+def of_model(error: Exception) -> Failure:
+    """A failed attempt at a model: the adapter has classified it already."""
+    if isinstance(error, AttemptTimeout):
+        return Failure(ErrorKind.TIMEOUT, str(error))
+    if isinstance(error, ModelError):
+        return Failure(error.kind, str(error), error.retry_after)
+    return Failure(ErrorKind.PERMANENT, f"{type(error).__name__}: {error}")
+
+
+def of_tool(error: Exception) -> Failure:
+    """A failed attempt at a tool. The connection kind of errors may pass; anything else is the tool's own answer."""
+    if isinstance(error, AttemptTimeout):
+        return Failure(ErrorKind.TIMEOUT, str(error))
+    if isinstance(error, ConnectionError | TimeoutError):
+        return Failure(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}")
+    return Failure(ErrorKind.TOOL, f"{type(error).__name__}: {error}")

@@ -1,0 +1,18 @@
+"""Giving a run up until later, from inside a handler."""
+
+from __future__ import annotations
+
+from statecraft.records import Waiting
+
+
+class Park(BaseException):
+    """Leaves the handler: the run becomes a row with a due time and no memory, and the handler runs again then.
+
+    Not an `Exception`, so that a handler's `except Exception` does not swallow it.
+    """
+
+    def __init__(self, due_at: int, why: Waiting) -> None:
+        super().__init__(f"parked until {due_at} ({why})")
+        self.due_at = due_at
+        """Microseconds since the epoch."""
+        self.why = why

@@ -1,0 +1,170 @@
+"""The journal of one visit to one state: what was already answered, and the writing down of what is new."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from statecraft.calls.call import Call, Reply
+from statecraft.calls.park import Park
+from statecraft.clock import Clock
+from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid
+from statecraft.ids import idempotency_key
+from statecraft.records import AttemptRecord, CallRecord, Usage, Waiting
+from statecraft.store import chain, port
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The outcome of a finished call, as the journal has it."""
+
+    ok: bool
+    result: str
+    usage: Usage
+    model: str | None
+    attempts: int
+    name: str
+
+    def answer(self) -> Reply:
+        """The reply, or the failure raised again as it was the first time."""
+        if self.ok:
+            return Reply(self.result, self.usage, self.model, self.attempts)
+        raise revive(self.name, self.attempts, json.loads(self.result))
+
+
+@dataclass(slots=True)
+class Visit:
+    """One visit: (run, seq) under one epoch. Knows the calls of earlier attempts at it and journals new ones."""
+
+    store: port.Store
+    clock: Clock
+    run_id: bytes
+    seq: int
+    epoch: int
+    recorded: dict[tuple[bytes, int], Recorded] = field(default_factory=dict)
+    hashes: list[bytes] = field(default_factory=list)
+    """Hashes of the finished calls, by index; the next call's index is their number."""
+    tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(default_factory=dict)
+    seen: dict[bytes, int] = field(default_factory=dict)
+    """How often each request was made in this execution of the handler."""
+    usage: Usage = Usage()
+    """Tokens of the visit's finished calls."""
+    parked: Park | None = None
+    """Set when a call gave the run up; whatever the handler answers after that no longer counts."""
+
+    def park(self, due_at: int, why: Waiting) -> Park:
+        """The exception that gives the run up until `due_at`; the earliest of several counts."""
+        if self.parked is None or due_at < self.parked.due_at:
+            self.parked = Park(due_at, why)
+        return self.parked
+
+    @classmethod
+    def reopened(
+        cls, opened: Visit, calls: Sequence[CallRecord], hashes: Sequence[bytes], attempts: Sequence[AttemptRecord]
+    ) -> Visit:
+        """`opened` with what earlier executions of the handler left in the journal."""
+        for call in calls:
+            opened.remember(call)
+        opened.hashes.extend(hashes)
+        for attempt in attempts:
+            opened.tried.setdefault((bytes.fromhex(attempt.digest), attempt.occurrence), []).append(attempt)
+        return opened
+
+    def remember(self, call: CallRecord) -> None:
+        """Take a finished call of an earlier execution into account."""
+        text = json.dumps(call.result, separators=(",", ":"), ensure_ascii=False)
+        outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name)
+        self.recorded[(bytes.fromhex(call.digest), call.occurrence)] = outcome
+        self.usage += call.usage
+
+    def identify(self, kind: str, request: str) -> tuple[bytes, int, str]:
+        """(digest, occurrence, idempotency key) of the next call with this request."""
+        digest = hashlib.sha256(f"{kind}\n{request}".encode()).digest()
+        occurrence = self.seen.get(digest, 0)
+        self.seen[digest] = occurrence + 1
+        return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, occurrence)
+
+    def recall(self, call: Call) -> Recorded | None:
+        """The finished call with the same request and occurrence, if the journal has one."""
+        return self.recorded.get((call.digest, call.occurrence))
+
+    async def record(self, call: Call, outcome: Recorded, started_at: int) -> None:
+        """Make the outcome durable. When this returns, the call never runs again."""
+        # No await between taking the index and submitting: writes land in the order they are submitted.
+        row = port.Call(
+            run_id=self.run_id,
+            seq=self.seq,
+            idx=len(self.hashes),
+            epoch=self.epoch,
+            kind=call.kind,
+            name=call.name,
+            digest=call.digest,
+            occurrence=call.occurrence,
+            ok=outcome.ok,
+            request=call.request,
+            result=outcome.result,
+            attempts=outcome.attempts,
+            started_at=started_at,
+            finished_at=self.clock.now(),
+            input_tokens=outcome.usage.input_tokens,
+            output_tokens=outcome.usage.output_tokens,
+            model=outcome.model,
+            hash=self._hash(call, outcome),
+            nodes=call.nodes,
+            blobs=call.blobs,
+        )
+        self.hashes.append(row.hash)
+        self.recorded[(call.digest, call.occurrence)] = outcome
+        self.usage += outcome.usage
+        await self.store.submit(row)
+
+    def _hash(self, call: Call, outcome: Recorded) -> bytes:
+        return chain.call_hash(
+            self.seq,
+            call.kind,
+            call.name,
+            call.digest,
+            call.occurrence,
+            outcome.ok,
+            call.request,
+            outcome.result,
+            outcome.usage.input_tokens,
+            outcome.usage.output_tokens,
+        )
+
+    def attempts(self, call: Call) -> list[AttemptRecord]:
+        """Attempts of this call that failed or began before, oldest first."""
+        return self.tried.get((call.digest, call.occurrence), [])
+
+    async def attempted(self, call: Call, attempt: int, kind: str, message: str, due_at: int | None) -> None:
+        """Make a failed attempt (or, with kind `begun`, the intent of a `once` call) durable."""
+        await self.store.submit(
+            port.Attempt(
+                run_id=self.run_id,
+                seq=self.seq,
+                epoch=self.epoch,
+                digest=call.digest,
+                occurrence=call.occurrence,
+                attempt=attempt,
+                name=call.name,
+                kind=kind,
+                message=message[:500],
+                at=self.clock.now(),
+                due_at=due_at,
+            )
+        )
+
+
+def failed(error: CallError) -> str:
+    """A failure as the journal keeps it."""
+    detail: dict[str, object] = {"kind": error.kind.value, "message": error.message, "class": type(error).__name__}
+    return json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
+
+
+def revive(name: str, attempts: int, stored: dict[str, str]) -> CallError:
+    """The error that `failed` wrote down."""
+    classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt}
+    made = classes.get(stored.get("class", ""), CallError)
+    return made(stored["message"], kind=ErrorKind(stored["kind"]), name=name, attempts=attempts)

@@ -1,0 +1,154 @@
+"""What a handler receives: the run's data, and the only ways out of the process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from statecraft.calls import classify
+from statecraft.calls.call import Call, Failure, Next, Reply, canonical
+from statecraft.clock import instant
+from statecraft.engine.fanout import mapped, together
+from statecraft.engine.held import Held
+from statecraft.engine.settings import Settings
+from statecraft.errors import ErrorKind, NotAllowed
+from statecraft.ids import Ids
+from statecraft.llm.port import LLM
+from statecraft.machine.context import Run
+from statecraft.machine.data import Data
+from statecraft.records import Waiting
+from statecraft.tools import CallInfo, Tool, ToolArgumentsInvalid
+
+D = TypeVar("D", bound=Data)
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every handler of a runtime shares."""
+
+    stack: Next
+    """The call stack (`calls.stack.build`)."""
+    ids: Ids
+    llm: LLM | None
+    settings: Settings
+
+
+class StepRun(Run[D]):
+    """The run as one visit's handler sees it. Lives as long as the handler."""
+
+    def __init__(self, held: Held, services: Services) -> None:
+        from statecraft.engine.model import StepModel
+
+        self.id = held.id
+        self.data = cast(D, held.data)
+        self.state = held.state
+        self.visit = held.visits[held.state]
+        self.step = held.seq
+        self.tools = held.definition.handlers[held.state].tools
+        self.trace_id = held.trace_id
+        self.llm = StepModel(self, services)
+        self.journal = held.visit
+        """The journal of this visit; for the engine's own parts."""
+        self._services = services
+        self._may_call_tools = held.definition.states[held.state].tools
+
+    # --- tools -------------------------------------------------------------------------------------------------------
+
+    async def tool(self, tool: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a tool. Its arguments are validated first, its result is durable before the handler sees it.
+
+        Raises `NotAllowed` if the state does not declare the tool, `CallError` if the tool failed for good.
+        """
+        return tool.load(await self.use(tool, tool.bind(*args, **kwargs)))
+
+    async def use(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> str:
+        """The tool's result as JSON text. `arguments` are plain JSON values."""
+        if tool.name not in self._may_call_tools:
+            declared = ", ".join(self._may_call_tools) or "none"
+            raise NotAllowed(
+                f"state {self.state} does not declare the tool {tool.name!r} (declared: {declared}); add it to tools=[...]"
+            )
+        request = canonical({"tool": tool.name, "arguments": dict(arguments)})
+
+        async def perform(call: Call) -> Reply:
+            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id)
+            return Reply(tool.dump(await tool.invoke(arguments, info)))
+
+        digest, occurrence, key = self.journal.identify("tool", request)
+        call = Call(
+            visit=self.journal,
+            kind="tool",
+            name=tool.name,
+            request=request,
+            digest=digest,
+            occurrence=occurrence,
+            key=key,
+            perform=perform,
+            classify=_tool_failure,
+            timeout=tool.timeout.total_seconds(),
+            once=tool.effect == "once",
+        )
+        return (await self._services.stack(call)).result
+
+    # --- several at once ---------------------------------------------------------------------------------------------
+
+    async def gather(self, *awaitables: Awaitable[Any]) -> Any:
+        """Await all; results in order. Nothing is cancelled when one fails: the first error in order is raised last."""
+        return tuple(await together(awaitables))
+
+    async def map(self, fn: Callable[[T], Awaitable[R]], items: Iterable[T], *, concurrency: int = 8) -> list[R]:
+        """`fn` of each item, at most `concurrency` at once; results in order."""
+        return await mapped(fn, items, concurrency)
+
+    # --- time and chance ---------------------------------------------------------------------------------------------
+
+    async def sleep(self, duration: timedelta | float) -> None:
+        """Let time pass, durably: a long sleep parks the run and holds nothing."""
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+        visit = self.journal
+
+        async def perform(_call: Call) -> Reply:
+            return Reply(canonical({"due": visit.clock.now() + int(max(0.0, seconds) * 1_000_000)}))
+
+        due = json.loads(await self._local("sleep", canonical({"seconds": seconds}), perform))["due"]
+        remaining = (due - visit.clock.now()) / 1_000_000
+        if remaining > self._services.settings.retry.park_after:
+            raise visit.park(due, Waiting.TIMER)
+        if remaining > 0:
+            await visit.clock.sleep(remaining)
+
+    async def now(self) -> datetime:
+        """The current instant (UTC), the same in every execution of this visit."""
+
+        async def perform(call: Call) -> Reply:
+            return Reply(str(call.visit.clock.now()))
+
+        return instant(int(await self._local("now", "{}", perform)))
+
+    async def random(self) -> float:
+        """A number in [0, 1), the same in every execution of this visit."""
+
+        async def perform(_call: Call) -> Reply:
+            return Reply(repr(self._services.ids.uniform()))
+
+        return float(await self._local("random", "{}", perform))
+
+    async def _local(self, kind: str, request: str, perform: Callable[[Call], Awaitable[Reply]]) -> str:
+        digest, occurrence, key = self.journal.identify(kind, request)
+        call = Call(self.journal, kind, kind, request, digest, occurrence, key, perform, _local_failure)
+        return (await self._services.stack(call)).result
+
+
+def _tool_failure(error: Exception) -> Failure:
+    if isinstance(error, ToolArgumentsInvalid):
+        return Failure(ErrorKind.INVALID, str(error))
+    return classify.of_tool(error)
+
+
+def _local_failure(error: Exception) -> Failure:
+    return Failure(ErrorKind.PERMANENT, f"{type(error).__name__}: {error}")

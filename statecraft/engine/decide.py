@@ -1,0 +1,62 @@
+"""A person's decision: the event that moves a run out of a review, checked and committed in one write."""
+
+from __future__ import annotations
+
+from statecraft.calls.visit import Visit
+from statecraft.clock import Clock
+from statecraft.engine.held import Held, hold
+from statecraft.engine.step import transition
+from statecraft.errors import AlreadyDecided, Fenced, IllegalEvent, NotWaiting, RunClosed
+from statecraft.machine.definition import Definition, Refusal
+from statecraft.machine.event import Event, event_name
+from statecraft.records import RunRecord, Status, Waiting
+from statecraft.store import port
+
+
+async def decide(store: port.Store, clock: Clock, definition: Definition, run_id: bytes, event: Event, by: str) -> Status:
+    """Commit the decision; answers the run's status after it (`ready` if it goes on).
+
+    Raises `RunClosed`, `NotWaiting`, `IllegalEvent` or `AlreadyDecided`; then nothing was written.
+    """
+    loaded = await store.load(run_id)
+    run = loaded.run
+    check(run, definition, event)
+    held = hold(definition, loaded, Visit(store, clock, run_id, run.seq, run.epoch))
+    move = definition.decide(run.state, event, held.data)
+    if isinstance(move, Refusal):
+        raise IllegalEvent(f"run {run.id} in {run.state} refused {move.event}: {move.reason}")
+    target = definition.states[move.target]
+    now = clock.now()
+    if target.kind == "final":
+        head = port.Head(Status.DONE if target.ok else Status.FAILED)
+    else:
+        head = port.Head(Status.READY, due_at=now)
+    row = transition(held, move, event.model_dump_json(), now, by)
+    try:
+        await store.submit(port.Move(row, head, decision=True))
+    except Fenced:
+        raise await _lost(store, held, event) from None
+    return head.status
+
+
+def check(run: RunRecord, definition: Definition, event: Event) -> None:
+    """Whether the run waits for this sort of event. Raises the refusal that says why not."""
+    name = event_name(type(event))
+    if run.status.closed:
+        raise RunClosed(f"run {run.id} is {run.status} in {run.state}; it takes no more events")
+    if run.status is not Status.WAITING or run.waiting_for is not Waiting.REVIEW:
+        raise NotWaiting(
+            f"run {run.id} is {run.status} in {run.state}, not waiting for a decision; wait for it or look with show"
+        )
+    spec = definition.states[run.state]
+    if name not in spec.events or definition.events.get(name) is not type(event):
+        raise IllegalEvent(f"run {run.id} in {run.state} takes {' or '.join(spec.events)}, not {name}")
+
+
+async def _lost(store: port.Store, held: Held, event: Event) -> Exception:
+    run = await store.run(held.run_id)
+    if run.status.closed and run.seq == held.seq:
+        return RunClosed(f"run {run.id} was {run.status} meanwhile; {event_name(type(event))} was not recorded")
+    return AlreadyDecided(
+        f"run {run.id} was decided meanwhile and stands in {run.state}; {event_name(type(event))} was not recorded"
+    )

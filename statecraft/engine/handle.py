@@ -1,0 +1,89 @@
+"""Run a state's handler and turn whatever happens into an answer: an event, a question, or a reason to park."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from statecraft.calls.park import Park
+from statecraft.clock import Clock
+from statecraft.engine.context import StepRun
+from statecraft.engine.held import Held
+from statecraft.engine.limits import time_left
+from statecraft.errors import CallError, DataMutated, OutputInvalid, StoreError
+from statecraft.machine.definition import Handler
+from statecraft.machine.event import CallFailed, DeadlinePassed, Event, HandlerFailed, InvalidOutput, StateTimeout, event_name
+from statecraft.machine.state import Ask
+
+Answer = Event | Ask[Any] | Park
+
+
+async def handle(run: StepRun[Any], held: Held, clock: Clock, *, debug: bool = False, limited: bool = True) -> Answer:
+    """The handler's answer. Nothing a handler does leaves the run in limbo: every exception becomes a system event.
+
+    Only a store that refuses or fails (`StoreError`) passes through: then nothing may be decided here. `limited` False
+    lets it run without the state's timeout and the run's deadline, as a replay must.
+    """
+    handler = held.definition.handlers[held.state]
+    left, bound = time_left(held, clock.now()) if limited else (None, "")
+    before = held.data.model_dump_json() if debug else ""
+    limit = None if left is None else clock.timeout(left)
+    try:
+        if limit is None:
+            answer = await _invoke(handler, run)
+        else:
+            async with limit:
+                answer = await _invoke(handler, run)
+    except Park as park:
+        return park
+    except TimeoutError as error:
+        if limit is None or not limit.expired():
+            return _failed(held, error)
+        return _overdue(held, bound)
+    except StoreError:
+        raise
+    except OutputInvalid as error:
+        return InvalidOutput(name=error.name, errors=error.message.splitlines()[:20], message=error.message)
+    except CallError as error:
+        return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=error.message)
+    except Exception as error:  # noqa: BLE001 - a handler may raise anything; no run stays in limbo
+        return _failed(held, error)
+    if held.visit.parked is not None:
+        return held.visit.parked
+    if debug and held.data.model_dump_json() != before:
+        return _failed(held, DataMutated(f"the handler of {held.state} changed run.data in place; answer with an event instead"))
+    return _checked(held, answer)
+
+
+async def _invoke(handler: Handler, run: StepRun[Any]) -> object:
+    if handler.is_async:
+        return await handler.fn(run)
+    return await asyncio.to_thread(handler.fn, run)
+
+
+def _checked(held: Held, answer: object) -> Answer:
+    """The answer, if the state declares it. Annotations bind the type checker; this binds the rest."""
+    spec = held.definition.states[held.state]
+    if spec.kind == "review" and isinstance(answer, Ask):
+        return answer
+    if spec.kind == "work" and isinstance(answer, Event):
+        name = event_name(type(answer))
+        if name in spec.events and held.definition.events[name] is type(answer):
+            return answer
+    given = event_name(type(answer)) if isinstance(answer, Event) else type(answer).__name__
+    declared = "an Ask" if spec.kind == "review" else " or ".join(spec.events)
+    return HandlerFailed(
+        state=held.state, error="TypeError", message=f"the handler of {held.state} answered {given}; it declares {declared}"
+    )
+
+
+def _overdue(held: Held, bound: str) -> Event:
+    if bound == "deadline":
+        return DeadlinePassed(message=f"the run's deadline passed in {held.state}")
+    timeout = held.definition.states[held.state].timeout
+    seconds = timeout.total_seconds() if timeout is not None else 0.0
+    return StateTimeout(state=held.state, seconds=seconds, message=f"{held.state} took longer than {seconds:g} s")
+
+
+def _failed(held: Held, error: BaseException) -> Event:
+    return HandlerFailed(state=held.state, error=type(error).__name__, message=f"{type(error).__name__}: {error}"[:2000])

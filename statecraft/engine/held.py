@@ -1,0 +1,79 @@
+"""A run in the hands of this process: what a worker keeps in memory between two commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from statecraft.calls.visit import Visit
+from statecraft.clock import stamp
+from statecraft.machine.data import Data
+from statecraft.machine.definition import Definition
+from statecraft.records import Usage
+from statecraft.store import port
+
+
+@dataclass(slots=True)
+class Held:
+    """A claimed run. Everything here can be rebuilt from the store; only the lease makes it ours."""
+
+    definition: Definition
+    machine: int
+    run_id: bytes
+    epoch: int
+    seq: int
+    state: str
+    data: Any
+    """The folded data: an instance of the definition's data type."""
+    visits: dict[str, int]
+    """Entries per state, the current one included."""
+    events: set[str]
+    """Names of the events that ever moved this run."""
+    entered_at: int
+    deadline_at: int | None
+    hash: bytes
+    usage: Usage
+    """Tokens of the whole run up to the current visit."""
+    visit: Visit
+    payload_bytes: int
+    """Payload written since the last snapshot."""
+    trace_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """The run's id as users see it."""
+        return self.run_id.hex()
+
+
+def fold(definition: Definition, loaded: port.Loaded) -> Data:
+    """The run's data: the snapshot (or the input), and every event after it merged in."""
+    _, text = loaded.snapshot if loaded.snapshot is not None else (0, loaded.input)
+    data: Data = definition.data_type.model_validate_json(text)
+    for _, event, payload in loaded.tail:
+        data = definition.fold(data, definition.event(event, payload))
+    return data
+
+
+def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
+    """Take a claimed and loaded run into memory. `visit` is a fresh journal for its current visit."""
+    run = loaded.run
+    opened = Visit.reopened(visit, loaded.calls, loaded.call_hashes, loaded.attempts)
+    before = Usage(loaded.usage.input_tokens - opened.usage.input_tokens, loaded.usage.output_tokens - opened.usage.output_tokens)
+    return Held(
+        definition=definition,
+        machine=loaded.machine,
+        run_id=bytes.fromhex(run.id),
+        epoch=run.epoch,
+        seq=run.seq,
+        state=run.state,
+        data=fold(definition, loaded),
+        visits=dict(loaded.visits),
+        events=set(loaded.events),
+        entered_at=loaded.entered_at,
+        deadline_at=None if run.deadline_at is None else stamp(run.deadline_at),
+        hash=loaded.hash,
+        usage=before,
+        visit=opened,
+        payload_bytes=loaded.payload_bytes,
+        trace_id=run.trace_id,
+    )

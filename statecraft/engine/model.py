@@ -1,0 +1,147 @@
+"""`run.llm`: ask a model, let it use tools, get a validated answer. Every round is a journaled call of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from statecraft.calls import classify
+from statecraft.calls.call import Call, Reply, canonical
+from statecraft.engine.fanout import together
+from statecraft.engine.transcript import Transcript, describe
+from statecraft.errors import CallError, ErrorKind, NotAllowed
+from statecraft.llm import port
+from statecraft.llm.conversation import Limits, converse
+from statecraft.llm.output import Output
+from statecraft.machine.context import Model
+from statecraft.records import Usage
+from statecraft.tools import Tool, ToolArgumentsInvalid
+
+if TYPE_CHECKING:
+    from statecraft.engine.context import Services, StepRun
+
+
+class StepModel(Model):
+    """The model as one visit's handler sees it."""
+
+    def __init__(self, run: StepRun[Any], services: Services) -> None:
+        self._run = run
+        self._services = services
+        self._transcript: Transcript | None = None
+
+    async def ask(
+        self,
+        prompt: str | Sequence[port.Message],
+        *,
+        output: Any = str,
+        system: str | None = None,
+        tools: Sequence[Any] = (),
+        model: str | None = None,
+        max_tokens: int = 4096,
+        repairs: int = 2,
+        max_turns: int = 8,
+    ) -> Any:
+        """Ask, and answer with text or with a validated `output`. See `statecraft.Run.llm`."""
+        wanted: Output[Any] = Output.of(output)
+        messages: list[port.Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        request = port.Request(
+            model=model or self._llm().model,
+            messages=messages,
+            system=system,
+            tools=tuple(_spec(tool) for tool in tools),
+            output=wanted.spec,
+            max_tokens=max_tokens,
+        )
+        offered = {tool.name: tool for tool in tools}
+
+        async def use_all(blocks: Sequence[port.Block]) -> list[port.Block]:
+            return await together([self._use(offered, block) for block in blocks])
+
+        limits = Limits(max_turns=max_turns, repairs=repairs)
+        answer = await converse(self._complete, use_all, request, output=wanted, limits=limits)
+        return answer.value
+
+    def _llm(self) -> port.LLM:
+        if self._services.llm is None:
+            raise NotAllowed(f"state {self._run.state} asks a model, but the runtime was given none; pass Runtime(..., llm=...)")
+        return self._services.llm
+
+    async def _complete(self, request: port.Request) -> port.Reply:
+        """One round with the model: one journaled call."""
+        visit, llm = self._run.journal, self._llm()
+        self._transcript = self._transcript or Transcript()
+        head, nodes = self._transcript.head(request)
+        text, blobs = describe(request, head)
+        digest, occurrence, key = visit.identify("llm", text)
+
+        async def perform(_call: Call) -> Reply:
+            reply = await llm.complete(request)
+            return Reply(_dump(reply), reply.usage, reply.model)
+
+        call = Call(
+            visit=visit,
+            kind="llm",
+            name=request.model,
+            request=text,
+            digest=digest,
+            occurrence=occurrence,
+            key=key,
+            perform=perform,
+            classify=classify.of_model,
+            timeout=self._services.settings.call_timeout.total_seconds(),
+            nodes=nodes,
+            blobs=blobs,
+        )
+        reply = await self._services.stack(call)
+        return _load(reply)
+
+    async def _use(self, offered: dict[str, Tool[..., Any]], block: port.Block) -> port.Block:
+        """Run one tool for the model. What goes wrong is told to the model as a result, unless nobody may go on."""
+        name, arguments = str(block.get("name")), block.get("input")
+        tool = offered.get(name)
+        if tool is None:
+            return _result(block, f"there is no tool {name!r}; there are: {', '.join(offered) or 'none'}", failed=True)
+        try:
+            tool.validate(arguments if isinstance(arguments, dict) else {})
+            text = await self._run.use(tool, dict(arguments) if isinstance(arguments, dict) else {})
+        except ToolArgumentsInvalid as error:
+            return _result(block, str(error), failed=True)
+        except CallError as error:
+            if error.kind is ErrorKind.IN_DOUBT:
+                raise
+            return _result(block, error.message, failed=True)
+        return _result(block, tool.render(tool.load(text)), failed=False)
+
+
+def _spec(tool: Tool[..., Any]) -> port.ToolSpec:
+    spec = tool.spec
+    return port.ToolSpec(spec["name"], spec["description"], spec["input_schema"])
+
+
+def _result(block: port.Block, text: str, *, failed: bool) -> port.Block:
+    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": block.get("id"), "content": text}
+    return {**result, "is_error": True} if failed else result
+
+
+def _dump(reply: port.Reply) -> str:
+    return canonical(
+        {
+            "content": [dict(block) for block in reply.content],
+            "stop_reason": reply.stop_reason,
+            "model": reply.model,
+            "request_id": reply.request_id,
+            "usage": {"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens},
+        }
+    )
+
+
+def _load(reply: Reply) -> port.Reply:
+    stored = json.loads(reply.result)
+    return port.Reply(
+        content=tuple(stored["content"]),
+        stop_reason=stored["stop_reason"],
+        usage=Usage(**stored["usage"]),
+        model=stored["model"],
+        request_id=stored["request_id"],
+    )

@@ -1,0 +1,182 @@
+"""One step: a visit to one state, ended by one committed transition. Read `Engine.step` first; the rest are its verbs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from statecraft import trace
+from statecraft.calls.park import Park
+from statecraft.calls.visit import Visit
+from statecraft.clock import Clock, micros
+from statecraft.engine.context import Services, StepRun
+from statecraft.engine.diagnose import diagnosis
+from statecraft.engine.handle import handle
+from statecraft.engine.held import Held
+from statecraft.engine.jsonable import to_json
+from statecraft.engine.limits import limit, overrun
+from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
+from statecraft.machine.definition import START_EVENT, Definition, Move, Refusal
+from statecraft.machine.event import Event, Failure, event_name
+from statecraft.machine.state import Ask
+from statecraft.records import Status, Waiting
+from statecraft.store import chain, port
+
+SNAPSHOT_FACTOR = 4
+"""A snapshot is written when the payloads since the last one are this many times its size, so that all snapshots
+together cost at most a quarter of the payloads."""
+SNAPSHOT_FLOOR = 64 * 1024
+"""Bytes of payload that are always cheap enough to fold again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Advances runs. Holds nothing of any run between steps."""
+
+    store: port.Store
+    clock: Clock
+    services: Services
+
+    async def step(self, held: Held) -> Outcome:
+        """Limits, handle, decide, commit, report. Raises `StoreError`; then nothing was decided."""
+        if overrun(held):
+            return await self._die(held, None, f"{held.seq} steps without an end, {len(held.definition.states)} beyond the limit")
+        answer = await self._answer(held)
+        if isinstance(answer, Park):
+            return await self._park(held, answer)
+        if isinstance(answer, Ask):
+            return await self._ask(held, answer)
+        decided = held.definition.decide(held.state, answer, held.data)
+        if isinstance(decided, Refusal):
+            return await self._die(held, answer, _unhandled(decided, answer))
+        outcome = await self._commit(held, answer, decided)
+        self._report(held, outcome)
+        return outcome
+
+    async def _answer(self, held: Held) -> Event | Ask[Any] | Park:
+        """The bound that was reached, or what the handler says."""
+        bound = limit(held, self.clock.now())
+        if bound is not None:
+            return bound
+        if self.services.settings.pace:
+            await self.clock.sleep(self.services.settings.pace)
+        return await handle(StepRun(held, self.services), held, self.clock, debug=self.services.settings.debug)
+
+    async def _commit(self, held: Held, event: Event, move: Move) -> Moved | Ended:
+        """Write the move, and only then believe it."""
+        target = held.definition.states[move.target]
+        data = held.definition.fold(held.data, event)
+        payload = event.model_dump_json()
+        size = held.payload_bytes + len(payload)
+        snapshot = data.model_dump_json() if size > SNAPSHOT_FLOOR and target.kind != "final" else None
+        if snapshot is not None and size < SNAPSHOT_FACTOR * len(snapshot):
+            snapshot = None
+        status = None if target.kind != "final" else Status.DONE if target.ok else Status.FAILED
+        row = transition(held, move, payload, self.clock.now(), None)
+        decision = held.definition.states[held.state].kind == "review" and await self._has_open_review(held)
+        head = None if status is None else port.Head(status)
+        await self.store.submit(port.Move(row, head, decision=decision, snapshot=snapshot))
+        self._advance(held, row, data, 0 if snapshot is not None else size)
+        return Moved(move.event, move.target) if status is None else Ended(status, move.target)
+
+    async def _has_open_review(self, held: Held) -> bool:
+        return bool(await self.store.reviews(held.run_id, open_only=True))
+
+    def _advance(self, held: Held, row: port.Transition, data: object, payload_bytes: int) -> None:
+        """Take the committed move into memory."""
+        held.seq, held.state, held.data, held.hash = row.seq, row.target, data, row.hash
+        held.visits[row.target] = held.visits.get(row.target, 0) + 1
+        held.events.add(row.event)
+        held.entered_at, held.payload_bytes = row.at, payload_bytes
+        held.usage += held.visit.usage
+        held.visit = Visit(self.store, self.clock, held.run_id, row.seq, held.epoch)
+
+    async def _ask(self, held: Held, question: Ask[Any]) -> Parked:
+        """Put the question to a person and let go of the run until they decide or time is up."""
+        spec = held.definition.states[held.state]
+        now = self.clock.now()
+        expires = None if spec.timeout is None else held.entered_at + micros(spec.timeout)
+        deadline = held.deadline_at if "deadline_passed" not in held.events else None
+        due = min((at for at in (expires, deadline) if at is not None), default=None)
+        review = port.Review(held.state, question.question, show(question), spec.events, now, expires)
+        head = port.Head(Status.WAITING, waiting_for=Waiting.REVIEW, due_at=due)
+        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, now, head, review=review))
+        trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": Waiting.REVIEW.value})
+        return Parked(Waiting.REVIEW, due)
+
+    async def _park(self, held: Held, park: Park) -> Parked:
+        due = park.due_at
+        if held.deadline_at is not None and "deadline_passed" not in held.events:
+            due = min(due, held.deadline_at)
+        timeout = held.definition.states[held.state].timeout
+        if timeout is not None:
+            due = min(due, held.entered_at + micros(timeout))
+        head = port.Head(Status.WAITING, waiting_for=park.why, due_at=due)
+        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head))
+        trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": park.why.value})
+        return Parked(park.why, due)
+
+    async def _die(self, held: Held, event: Event | None, reason: str) -> Dead:
+        """Give the run up with everything a person needs to know."""
+        text = await diagnosis(self.store, held, event, reason)
+        head = port.Head(Status.DEAD, reason=reason[:1000])
+        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head, diagnosis=text))
+        trace.emit("run.dead", {"run_id": held.id, "state": held.state, "reason": reason})
+        return Dead(reason)
+
+    def _report(self, held: Held, outcome: Moved | Ended) -> None:
+        if trace.enabled():
+            fields = {"run_id": held.id, "machine_name": held.definition.name, "seq": held.seq, "state": held.state}
+            trace.emit("transition", fields)
+            if isinstance(outcome, Ended):
+                trace.emit("run.ended", {**fields, "status": outcome.status.value})
+
+
+def transition(held: Held, move: Move, payload: str, now: int, actor: str | None) -> port.Transition:
+    """The journal row of a decided move, chained to the row before it and to the visit's calls."""
+    visit, seq = held.visit, held.seq + 1
+    guards = json.dumps(move.guards) if move.guards else "[]"
+    link = chain.link(
+        held.hash, held.run_id, seq, move.source, move.event, move.target, now, payload, guards, actor, visit.hashes
+    )
+    return port.Transition(
+        run_id=held.run_id,
+        seq=seq,
+        machine=held.machine,
+        source=move.source,
+        event=move.event,
+        target=move.target,
+        epoch=held.epoch,
+        at=now,
+        payload=payload,
+        guards=guards,
+        actor=actor,
+        input_tokens=visit.usage.input_tokens,
+        output_tokens=visit.usage.output_tokens,
+        calls=len(visit.hashes),
+        hash=link,
+    )
+
+
+def show(question: Ask[Any]) -> str:
+    """What the person is shown, as JSON."""
+    return to_json(question.show)
+
+
+def _unhandled(refusal: Refusal, event: Event) -> str:
+    if isinstance(event, Failure):
+        return f"{event_name(type(event))} in {refusal.source} has no row: {event.message}"
+    return f"{refusal.event} in {refusal.source} was refused: {refusal.reason}"
+
+
+def machine_spec(definition: Definition) -> port.MachineSpec:
+    """A definition as the store keeps it."""
+    return port.MachineSpec(definition.name, definition.version, definition.fingerprint, definition.spec, tuple(definition.edges))
+
+
+def first(definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int) -> port.Transition:
+    """The transition that starts a run: from nowhere to the start state, with the input as its payload."""
+    target = definition.start
+    link = chain.link(chain.GENESIS, run_id, 0, "", START_EVENT, target, now, payload, "[]", None, ())
+    return port.Transition(run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, 0, 0, 0, link)

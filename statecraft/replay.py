@@ -1,0 +1,249 @@
+"""Run the handlers again against the record. Nothing leaves the process and nothing is written.
+
+Each finished visit is executed with its recorded data and its recorded calls; the first call or move that differs is
+reported. Moves that no handler made (bounds, timeouts, people's decisions) are taken from the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from statecraft.calls.call import Call, Reply
+from statecraft.calls.park import Park
+from statecraft.calls.visit import Visit
+from statecraft.clock import Clock, stamp
+from statecraft.engine.context import Services, StepRun
+from statecraft.engine.handle import handle
+from statecraft.engine.held import Held
+from statecraft.engine.jsonable import to_json
+from statecraft.errors import StatecraftError
+from statecraft.machine.definition import Definition, Refusal
+from statecraft.machine.event import Event, event_name
+from statecraft.machine.state import Ask
+from statecraft.records import CallRecord, ReviewRecord, TransitionRecord, Usage
+from statecraft.store.port import Store
+
+BOUNDS = frozenset(
+    {
+        "budget_warning",
+        "budget_exhausted",
+        "state_timeout",
+        "deadline_passed",
+        "visits_exhausted",
+        "steps_exhausted",
+        "review_expired",
+    }
+)
+"""Events the engine raises in place of a handler's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first point where today's code does something else than the record."""
+
+    seq: int
+    """The visit: number of the transition that entered the state."""
+    state: str
+    call: int | None
+    """Index of the recorded call it is about, if it is about one."""
+    what: str
+    """What differs, in one sentence."""
+    recorded: str
+    """What the record says."""
+    actual: str
+    """What the code did now."""
+
+    def __str__(self) -> str:
+        return f"step {self.seq + 1} in {self.state}: {self.what}\n  recorded: {self.recorded}\n  now:      {self.actual}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The result of a replay."""
+
+    run_id: str
+    steps: int
+    """Moves that were re-executed and agree, or were taken from the record."""
+    calls: int
+    """Recorded calls that answered again."""
+    divergence: Divergence | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the code of today does what the record says."""
+        return self.divergence is None
+
+
+class _Diverged(BaseException):
+    """Leaves a handler that asked for what the record does not have. No handler can catch it as an `Exception`."""
+
+
+class _Recorded:
+    """The call stack of a replay: answers from the record or stops."""
+
+    def __init__(self) -> None:
+        self.used: set[tuple[bytes, int]] = set()
+        self.unknown: Call | None = None
+
+    async def __call__(self, call: Call) -> Reply:
+        found = call.visit.recall(call)
+        if found is None:
+            self.unknown = self.unknown or call
+            raise _Diverged
+        self.used.add((call.digest, call.occurrence))
+        return found.answer()
+
+
+class _Visits:
+    """One replay in progress."""
+
+    def __init__(self, store: Store, clock: Clock, definition: Definition, services: Services) -> None:
+        self.store, self.clock, self.definition, self.services = store, clock, definition, services
+        self.calls = 0
+
+    async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
+        """Re-execute one visit; None if it agrees with the move that ended it."""
+        if move.event in BOUNDS:
+            return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
+        recorded = await self.store.calls(held.run_id, held.seq)
+        for call in recorded:
+            held.visit.remember(call)
+        stack = _Recorded()
+        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack))
+        try:
+            answer = await handle(run, held, self.clock, limited=False)
+        except _Diverged:
+            answer = None
+        self.calls += len(stack.used)
+        if stack.unknown is not None or answer is None:
+            return await self._unknown(held, stack, recorded)
+        if (left := _unused(stack, recorded)) is not None:
+            what = f"recorded call {left.idx} ({left.kind} {left.name}) was not made"
+            return Divergence(held.seq, held.state, left.idx, what, await self._said(left), "no such call")
+        return await self._compare(held, move, review, answer)
+
+    async def _compare(
+        self, held: Held, move: TransitionRecord, review: ReviewRecord | None, answer: Event | Ask[Any] | Park
+    ) -> Divergence | None:
+        if isinstance(answer, Park):
+            return Divergence(held.seq, held.state, None, "the handler parks instead of answering", move.event, str(answer))
+        if isinstance(answer, Ask):
+            asked = json.dumps([answer.question, json.loads(to_json(answer.show))], ensure_ascii=False)
+            before = json.dumps([review.question, review.show], ensure_ascii=False) if review is not None else asked
+            if asked != before:
+                return Divergence(held.seq, held.state, None, "the question to the person differs", before, asked)
+            return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
+        now, then = answer.model_dump(mode="json"), dict(move.payload)
+        if event_name(type(answer)) != move.event or now != then:
+            said = f"{event_name(type(answer))} {json.dumps(now, ensure_ascii=False)}"
+            return Divergence(
+                held.seq,
+                held.state,
+                None,
+                "the handler answers otherwise",
+                f"{move.event} {json.dumps(then, ensure_ascii=False)}",
+                said,
+            )
+        return await self._decided(held, move, answer)
+
+    async def _decided(self, held: Held, move: TransitionRecord, event: Event) -> Divergence | None:
+        decided = self.definition.decide(held.state, event, held.data)
+        if isinstance(decided, Refusal):
+            return Divergence(held.seq, held.state, None, f"{move.event} leads nowhere", move.target, decided.reason)
+        if decided.target != move.target:
+            return Divergence(held.seq, held.state, None, f"{move.event} leads elsewhere", move.target, decided.target)
+        return None
+
+    async def _unknown(self, held: Held, stack: _Recorded, recorded: Sequence[CallRecord]) -> Divergence:
+        call, left = stack.unknown, _unused(stack, recorded)
+        asked = (
+            "an unknown call"
+            if call is None
+            else f"{call.kind} {call.name}: {call.nodes[-1].body if call.nodes else call.request}"
+        )
+        what = "the handler makes a call that the record does not have"
+        return Divergence(
+            held.seq,
+            held.state,
+            None if left is None else left.idx,
+            what,
+            "no further call" if left is None else await self._said(left),
+            asked,
+        )
+
+    async def _said(self, call: CallRecord) -> str:
+        """A recorded request in words: for a model, the last message of its transcript."""
+        head = call.request.get("head") if call.kind == "llm" and isinstance(call.request, dict) else None
+        if head:
+            return f"{call.kind} {call.name}: {(await self.store.transcript(bytes.fromhex(head)))[-1]}"
+        return f"{call.kind} {call.name}: {json.dumps(call.request, ensure_ascii=False)}"
+
+
+def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:
+    return next((call for call in recorded if (bytes.fromhex(call.digest), call.occurrence) not in stack.used), None)
+
+
+async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:
+    """Re-execute every finished visit of a run with the code of today, up to the first divergence."""
+    history = await store.history(run_id)
+    reviews = {review.seq: review for review in await store.reviews(run_id)}
+    visits = _Visits(store, clock, definition, services)
+    held = _begin(store, clock, definition, history[0])
+    for move in history[1:]:
+        divergence = _known(definition, held, move) or await visits.run(held, move, reviews.get(held.seq))
+        if divergence is not None:
+            return Replay(held.id, held.seq, visits.calls, divergence)
+        _follow(store, clock, held, move)
+    return Replay(held.id, held.seq, visits.calls, None)
+
+
+def _known(definition: Definition, held: Held, move: TransitionRecord) -> Divergence | None:
+    if move.source not in definition.states:
+        return Divergence(
+            held.seq, move.source, None, "the state is gone from the machine", move.source, ", ".join(definition.states)
+        )
+    if move.event not in definition.events:
+        return Divergence(
+            held.seq, move.source, None, "the event is gone from the machine", move.event, ", ".join(definition.events)
+        )
+    return None
+
+
+def _begin(store: Store, clock: Clock, definition: Definition, start: TransitionRecord) -> Held:
+    try:
+        data = definition.data_type.model_validate(dict(start.payload))
+    except ValueError as error:
+        raise StatecraftError(f"run {start.run_id}: its input no longer fits {definition.data_type.__name__}: {error}") from error
+    run_id = bytes.fromhex(start.run_id)
+    visit = Visit(store, clock, run_id, 0, start.epoch)
+    at = stamp(start.at)
+    return Held(
+        definition,
+        0,
+        run_id,
+        start.epoch,
+        0,
+        start.target,
+        data,
+        {start.target: 1},
+        {start.event},
+        at,
+        None,
+        b"",
+        Usage(),
+        visit,
+        0,
+    )
+
+
+def _follow(store: Store, clock: Clock, held: Held, move: TransitionRecord) -> None:
+    """Take the recorded move into memory."""
+    event = held.definition.event(move.event, json.dumps(dict(move.payload)))
+    held.data = held.definition.fold(held.data, event)
+    held.seq, held.state, held.entered_at = move.seq, move.target, stamp(move.at)
+    held.visits[move.target] = held.visits.get(move.target, 0) + 1
+    held.events.add(move.event)
+    held.visit = Visit(store, clock, held.run_id, move.seq, move.epoch)

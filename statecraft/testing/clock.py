@@ -1,0 +1,101 @@
+"""A clock that moves only when told to: three days of waiting in a millisecond."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+
+from statecraft.clock import Timeout, micros, stamp
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class ManualClock:
+    """Implements `statecraft.clock.Clock`. Sleepers wake when `advance` passes their time."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self._now = stamp(start)
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._asleep = asyncio.Event()
+
+    def now(self) -> int:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._now / 1_000_000
+
+    @property
+    def sleepers(self) -> int:
+        """How many sleeps and timeouts are pending."""
+        return sum(not future.done() for _, _, future in self._sleepers)
+
+    async def someone_sleeps(self) -> None:
+        """Return when at least one sleep or timeout is pending."""
+        while not self.sleepers:
+            self._asleep.clear()
+            await self._asleep.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        await self.alarm(self._now + int(seconds * 1_000_000))
+
+    def alarm(self, when: int) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """A future that `advance` completes when it passes the instant `when`."""
+        self._count += 1
+        self._asleep.set()
+        heapq.heappush(self._sleepers, (when, self._count, future))
+        return future
+
+    async def advance(self, delta: timedelta) -> None:
+        """Move time on, waking every sleeper whose time has come, in order, and letting it run before the next."""
+        until = self._now + micros(delta)
+        while self._sleepers and self._sleepers[0][0] <= until:
+            when, _, future = heapq.heappop(self._sleepers)
+            self._now = max(self._now, when)
+            if not future.done():
+                future.set_result(None)
+                await asyncio.sleep(0)
+        self._now = until
+        await asyncio.sleep(0)
+
+    def timeout(self, seconds: float | None) -> Timeout:
+        return _ManualTimeout(self, seconds)
+
+
+class _ManualTimeout:
+    """What `asyncio.timeout` does, on a manual clock."""
+
+    def __init__(self, clock: ManualClock, seconds: float | None) -> None:
+        self._clock, self._seconds = clock, seconds
+        self._alarm: asyncio.Future[None] | None = None
+        self._expired = False
+
+    def expired(self) -> bool:
+        return self._expired
+
+    async def __aenter__(self) -> Timeout:
+        if self._seconds is not None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._alarm = self._clock.alarm(self._clock.now() + int(self._seconds * 1_000_000))
+
+            def ring(alarm: asyncio.Future[None]) -> None:
+                if not alarm.cancelled():
+                    self._expired = True
+                    task.cancel()
+
+            self._alarm.add_done_callback(ring)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.cancel()
+        task = asyncio.current_task()
+        if self._expired and kind is asyncio.CancelledError and task is not None and task.uncancel() == 0:
+            raise TimeoutError from error

@@ -1,0 +1,1 @@
+"""The worker: holds claimed runs, advances them, and gives them up."""
