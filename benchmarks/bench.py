@@ -58,11 +58,23 @@ class Tick(Event):
 class Enough(Event): ...
 
 
-def looping(steps: int) -> Machine[Loop]:
-    """Two states that hand over to each other until `limit` moves are made; handlers do nothing else."""
+class Begin(Event): ...
+
+
+def looping(steps: int, gate: asyncio.Event | None = None) -> Machine[Loop]:
+    """Two states that hand over to each other until `limit` moves are made; handlers do nothing else.
+
+    Runs wait for `gate` in their start state, so that all of them can be timed from the same moment.
+    """
     machine = Machine("loop", data=Loop, max_steps=steps + 10)
 
     @machine.state(start=True)
+    async def ready(run: Run[Loop]) -> Begin:
+        if gate is not None:
+            await gate.wait()
+        return Begin()
+
+    @machine.state()
     async def ping(run: Run[Loop]) -> Tick | Enough:
         return Enough() if run.data.count >= run.data.limit else Tick(count=run.data.count + 1)
 
@@ -72,6 +84,7 @@ def looping(steps: int) -> Machine[Loop]:
 
     end = machine.final("end", ok=True)
     machine.transitions(
+        ready.on(Begin) >> ping,
         ping.on(Tick) >> pong,
         pong.on(Tick) >> ping,
         ping.on(Enough) >> end,
@@ -115,10 +128,10 @@ def seeded(folder: Path, runs: int) -> tuple[sqlite3.Connection, list[bytes], in
     ids = [os.urandom(16) for _ in range(runs)]
     raw.execute("BEGIN IMMEDIATE")
     for run_id in ids:
-        raw.execute(INSERT, (run_id, 0, number, "", "start", "ping", 1, 1, 0, 0, 0, None, b"0" * 32, "[]", "{}"))
+        raw.execute(INSERT, (run_id, 0, number, "", "start", "ready", 1, 1, 0, 0, 0, None, b"0" * 32, "[]", "{}"))
         raw.execute(
             "INSERT INTO runs(run_id, machine, seq, state, status, epoch, attempts, owner, lease_until, created_at, updated_at, trace_id)"
-            " VALUES(?,?,0,'ping','running',1,0,'me',99,1,1,'')",
+            " VALUES(?,?,0,'ready','running',1,0,'me',99,1,1,'')",
             (run_id, number),
         )
     raw.execute("COMMIT")
@@ -132,10 +145,11 @@ def floor(runs: int, steps: int) -> Measured:
 
         def loop() -> None:
             for step in range(1, steps + 1):
-                source, target = ("ping", "pong") if step % 2 else ("pong", "ping")
+                source, target = ("pong", "ping") if step % 2 else ("ping", "pong")
+                source, event = ("ready", "begin") if step == 1 else (source, "tick")
                 payload = json.dumps({"count": step})
                 rows = [
-                    (run_id, step, number, source, "tick", target, 1, 1, 0, 0, 0, None, b"0" * 32, "[]", payload)
+                    (run_id, step, number, source, event, target, 1, 1, 0, 0, 0, None, b"0" * 32, "[]", payload)
                     for run_id in ids
                 ]
                 raw.execute("BEGIN IMMEDIATE")
@@ -151,17 +165,18 @@ def floor(runs: int, steps: int) -> Measured:
 
 def engine(runs: int, steps: int) -> Measured:
     """The same moves by a runtime: decided, folded, journaled, logs off."""
-    machine = looping(steps)
 
     async def go(folder: str) -> Measured:
+        gate = asyncio.Event()
+        machine = looping(steps, gate)
         settings = Settings(concurrency=runs + 1, take="own")
         async with Runtime(f"sqlite:///{folder}/engine.db", machines=[machine], settings=settings) as runtime:
+            started = [await runtime.start(machine, Loop(limit=steps)) for _ in range(runs)]
+            ends = [asyncio.ensure_future(runtime.wait(run.id)) for run in started]
             wall, cpu = time.perf_counter(), time.process_time()
-            started = [await runtime.start(machine, Loop(limit=steps), detach=True) for _ in range(runs)]
-            wall, cpu = time.perf_counter(), time.process_time()
-            await asyncio.gather(*(runtime.resume(run.id) for run in started))
-            await asyncio.gather(*(runtime.wait(run.id) for run in started))
-            moves = runs * (steps + 1)
+            gate.set()
+            await asyncio.gather(*ends)
+            moves = runs * (steps + 2)
             return Measured(moves / (time.perf_counter() - wall), (time.process_time() - cpu) / moves * 1e6)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +234,12 @@ def growth(steps: int = 500) -> tuple[float, float, float]:
 
 def imported() -> tuple[float, float]:
     """(CPU seconds, MB) of `import statecraft` in a fresh interpreter."""
-    code = "import resource, statecraft; u = resource.getrusage(resource.RUSAGE_SELF); print(u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)"
+    # VmHWM, because the peak that getrusage reports is inherited from the parent across fork and exec.
+    code = (
+        "import resource, statecraft; u = resource.getrusage(resource.RUSAGE_SELF);"
+        "hwm = [l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1];"
+        "print(u.ru_utime + u.ru_stime, int(hwm) / 1024)"
+    )
     outs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() for _ in range(3)
     ]

@@ -20,6 +20,8 @@ from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
 from statecraft.errors import StatecraftError
+from statecraft.llm.port import LLM, Request
+from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
 from statecraft.machine.event import Event, event_name
 from statecraft.machine.state import Ask
@@ -97,6 +99,21 @@ class _Recorded:
         return found.answer()
 
 
+class _RecordedModel:
+    """Stands in for the model of a runtime that has none, or another one: it has the recorded name, and nobody answers."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.label = f"{model} (recorded)"
+
+    async def complete(self, request: Request) -> ModelReply:
+        """Never reached: the call stack answers from the record or stops."""
+        raise _Diverged(request.model)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
 class _Visits:
     """One replay in progress."""
 
@@ -112,7 +129,7 @@ class _Visits:
         for call in recorded:
             held.visit.remember(call)
         stack = _Recorded()
-        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack))
+        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack, llm=self._model(recorded)))
         try:
             answer = await handle(run, held, self.clock, limited=False)
         except _Diverged:
@@ -124,6 +141,13 @@ class _Visits:
             what = f"recorded call {left.idx} ({left.kind} {left.name}) was not made"
             return Divergence(held.seq, held.state, left.idx, what, await self._said(left), "no such call")
         return await self._compare(held, move, review, answer)
+
+    def _model(self, recorded: Sequence[CallRecord]) -> LLM:
+        """The runtime's model, unless the visit asked others: which model is at hand today is not a matter of the code."""
+        ours, asked = self.services.llm, [call.name for call in recorded if call.kind == "llm"]
+        if ours is not None and (not asked or ours.model in asked):
+            return ours
+        return _RecordedModel(asked[0] if asked else "none")
 
     async def _compare(
         self, held: Held, move: TransitionRecord, review: ReviewRecord | None, answer: Event | Ask[Any] | Park

@@ -13,6 +13,10 @@ from statecraft.records import Usage
 from statecraft.store import port
 
 
+SNAPSHOT_FLOOR = 64 * 1024
+"""Bytes of payload that are always cheap enough to fold again."""
+
+
 @dataclass(slots=True)
 class Held:
     """A claimed run. Everything here can be rebuilt from the store; only the lease makes it ours."""
@@ -38,6 +42,8 @@ class Held:
     payload_bytes: int
     """Payload written since the last snapshot."""
     trace_id: str = ""
+    snapshot_from: int = SNAPSHOT_FLOOR
+    """How many payload bytes make it worth looking whether to write a snapshot."""
 
     @property
     def id(self) -> str:

@@ -13,10 +13,11 @@ from statecraft.clock import Clock, micros
 from statecraft.engine.context import Services, StepRun
 from statecraft.engine.diagnose import diagnosis
 from statecraft.engine.handle import handle
-from statecraft.engine.held import Held
+from statecraft.engine.held import SNAPSHOT_FLOOR, Held
 from statecraft.engine.jsonable import to_json
 from statecraft.engine.limits import limit, overrun
 from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
+from statecraft.machine.data import Data
 from statecraft.machine.definition import START_EVENT, Definition, Move, Refusal
 from statecraft.machine.event import Event, Failure, event_name
 from statecraft.machine.state import Ask
@@ -26,8 +27,6 @@ from statecraft.store import chain, port
 SNAPSHOT_FACTOR = 4
 """A snapshot is written when the payloads since the last one are this many times its size, so that all snapshots
 together cost at most a quarter of the payloads."""
-SNAPSHOT_FLOOR = 64 * 1024
-"""Bytes of payload that are always cheap enough to fold again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +68,7 @@ class Engine:
         data = held.definition.fold(held.data, event)
         payload = event.model_dump_json()
         size = held.payload_bytes + len(payload)
-        snapshot = data.model_dump_json() if size > SNAPSHOT_FLOOR and target.kind != "final" else None
-        if snapshot is not None and size < SNAPSHOT_FACTOR * len(snapshot):
-            snapshot = None
+        snapshot = _snapshot(held, data, size) if size >= held.snapshot_from and target.kind != "final" else None
         status = None if target.kind != "final" else Status.DONE if target.ok else Status.FAILED
         row = transition(held, move, payload, self.clock.now(), None)
         decision = held.definition.states[held.state].kind == "review" and await self._has_open_review(held)
@@ -131,6 +128,19 @@ class Engine:
             trace.emit("transition", fields)
             if isinstance(outcome, Ended):
                 trace.emit("run.ended", {**fields, "status": outcome.status.value})
+
+
+def _snapshot(held: Held, data: Data, size: int) -> str | None:
+    """The folded data as JSON, if the payloads since the last snapshot are worth it.
+
+    Looked at again only when they have grown to the size that would be: asking at every step would cost the square.
+    """
+    text = data.model_dump_json()
+    if size >= SNAPSHOT_FACTOR * len(text):
+        held.snapshot_from = SNAPSHOT_FLOOR
+        return text
+    held.snapshot_from = SNAPSHOT_FACTOR * len(text)
+    return None
 
 
 def transition(held: Held, move: Move, payload: str, now: int, actor: str | None) -> port.Transition:

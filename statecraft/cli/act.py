@@ -1,0 +1,145 @@
+"""Verbs that act on a run: send, resume, cancel, replay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from statecraft.cli.config import actor
+from statecraft.cli.driving import Opened, conclude, last_position, opened, reading, run_async, settle
+from statecraft.cli.exits import Exit
+from statecraft.cli.fields import Fields, build, read_fields
+from statecraft.cli.screen import count
+from statecraft.cli.verb import DrivingVerb, SendingVerb, Session, Verb
+from statecraft.errors import IllegalEvent, RunClosed
+from statecraft.records import RunRecord
+
+if TYPE_CHECKING:
+    from statecraft.cli.driving import Take
+    from statecraft.machine.event import Event
+    from statecraft.replay import Replay
+
+
+@click.command(cls=SendingVerb)
+@click.argument("run")
+@click.argument("event")
+@click.option("--by", metavar="NAME", help="Who acts (default: STATECRAFT_ACTOR, then the OS user).")
+@click.option("--detach", is_flag=True, help="Only record the event; do not run on here.")
+@click.pass_obj
+def send(session: Session, run: str, event: str, by: str | None, detach: bool) -> Exit:
+    """Send EVENT to RUN, which waits for one; then run on here.
+
+    --input and --set fill the event's fields.
+    """
+    fields = read_fields(session.inputs)
+    return run_async(lambda: deliver(session, run, event, fields, by=actor(by), detach=detach))
+
+
+async def deliver(session: Session, run: str, event: str, fields: Fields, *, by: str, detach: bool) -> Exit:
+    """Send one event and, unless detached, stay until the run settles again."""
+    take: Take = "none" if detach else "own"
+    async with opened(session, run, take) as found:
+        message = event_for(found, event, fields)
+        after = await last_position(found.rt, found.run.id)
+        record = await found.rt.send(found.run.id, message, by=by)
+        session.screen.say(f"recorded {event_name(message)} by {by}")
+        if detach:
+            await conclude(session, found.rt, record)
+            return Exit.DONE
+        return await settle(session, found.rt, record.id, after)
+
+
+def event_for(found: Opened, name: str, fields: Fields) -> Event:
+    """The event called `name` (or whose class is), with the fields given.
+
+    Raises `RunClosed`, `IllegalEvent` listing what the state takes, or `InvalidPayload`.
+    """
+    refuse_closed(found.run)
+    definition = found.target.machine.definition
+    taken = {key: definition.events[key] for key in definition.enabled(found.run.state)}
+    for key, model in taken.items():
+        if name in (key, model.__name__):
+            return build(model, fields, f"event {key}")
+    listed = ", ".join(taken) or "none"
+    raise IllegalEvent(f"state {found.run.state} takes no event {name!r}; it takes {listed}")
+
+
+def refuse_closed(run: RunRecord) -> None:
+    """Say that a run has ended before anything else is complained about. Raises `RunClosed`."""
+    if run.status.closed:
+        raise RunClosed(f"run {run.id} has ended ({run.status} in {run.state}); it takes nothing any more")
+
+
+def event_name(event: Event) -> str:
+    """An event's name in the machine."""
+    from statecraft.machine.event import event_name as name_of
+
+    return name_of(type(event))
+
+
+@click.command(cls=DrivingVerb)
+@click.argument("run")
+@click.option("--force", is_flag=True, help="Take it over although its holder seems alive.")
+@click.pass_obj
+def resume(session: Session, run: str, force: bool) -> Exit:
+    """Go on with RUN from its last durable point.
+
+    A run whose owner is dead is taken over at once: finished calls answer from the journal, none runs twice.
+    """
+
+    async def main() -> Exit:
+        async with opened(session, run, "own") as found:
+            after = await last_position(found.rt, found.run.id)
+            record = await found.rt.resume(found.run.id, force=force)
+            return await settle(session, found.rt, record.id, after)
+
+    return run_async(main)
+
+
+@click.command(cls=Verb)
+@click.argument("run")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with the run.")
+@click.option("--by", metavar="NAME", help="Who acts (default: STATECRAFT_ACTOR, then the OS user).")
+@click.pass_obj
+def cancel(session: Session, run: str, reason: str, by: str | None) -> Exit:
+    """End RUN by request. Its holder's next write is refused."""
+
+    async def main() -> Exit:
+        async with reading(session) as rt:
+            record = await rt.cancel((await rt.find(run)).id, by=actor(by), reason=reason)
+            if session.screen.as_json:
+                session.screen.emit({"run": record})
+            session.screen.say(f"cancelled {record.id} in {record.state}")
+            return Exit.DONE
+
+    return run_async(main)
+
+
+@click.command(cls=DrivingVerb)
+@click.argument("run")
+@click.pass_obj
+def replay(session: Session, run: str) -> Exit:
+    """Run the handlers of RUN again against its record; nothing leaves the process.
+
+    Exit code 1 and the first differing call or move, if the code of today would do something else.
+    """
+
+    async def main() -> Exit:
+        async with opened(session, run, "none") as found:
+            result = await found.rt.replay(found.run.id)
+            if session.screen.as_json:
+                session.screen.emit({"replay": result, "agrees": result.agrees})
+            else:
+                for line in verdict(result):
+                    session.screen.data(line)
+            return Exit.DONE if result.agrees else Exit.FAILED
+
+    return run_async(main)
+
+
+def verdict(result: Replay) -> list[str]:
+    """What a replay found, in words."""
+    if result.divergence is None:
+        return [f"replay agrees: {count(result.steps, 'move')} and {count(result.calls, 'call')}, exactly as recorded"]
+    return f"replay differs at {result.divergence}".splitlines()

@@ -1,0 +1,37 @@
+"""`statecraft start`: a new run, in the foreground until it ends or waits for a person."""
+
+from __future__ import annotations
+
+import click
+
+from statecraft.cli.driving import conclude, run_async, settle, working
+from statecraft.cli.exits import Exit
+from statecraft.cli.fields import build, read_fields
+from statecraft.cli.target import load_target
+from statecraft.cli.verb import SendingVerb, Session
+
+
+@click.command(cls=SendingVerb)
+@click.argument("target")
+@click.option("--key", metavar="TEXT", help="Idempotency key: the same key gives the same run.")
+@click.option("--detach", is_flag=True, help="Only record the run; `statecraft resume` runs it.")
+@click.pass_obj
+def start(session: Session, target: str, key: str | None, detach: bool) -> Exit:
+    """Start a run of TARGET; print its id on stdout.
+
+    It runs here until it ends or waits for a person; its moves appear on stderr. The exit code is the outcome.
+    """
+    found = load_target(target)
+    data = build(found.machine.definition.data_type, read_fields(session.inputs), "the input")
+
+    async def main() -> Exit:
+        async with working(session, found, "none" if detach else "own") as rt:
+            run = await rt.start(found.machine, data, key=key, detach=detach)
+            if not session.screen.as_json:
+                session.screen.data(run.id)
+            if detach:
+                await conclude(session, rt, run)
+                return Exit.DONE
+            return await settle(session, rt, run.id)
+
+    return run_async(main)

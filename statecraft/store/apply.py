@@ -1,0 +1,159 @@
+"""One batch, one transaction; and when something in it is refused, only the guilty write fails."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from statecraft.errors import StatecraftError, StoreFull, WriteRefused
+from statecraft.store import claims
+from statecraft.store import statements as s
+from statecraft.store.explain import Short, explain
+from statecraft.store.port import Start
+from statecraft.store.sqlite import DATABASE_ERRORS, Link, Target, translate
+from statecraft.store.writes import ALONE, Plain, Rows, Step, rows_of, waves
+
+Outcome = object
+"""What a write answers, or the exception that refuses it."""
+
+Probe = Callable[[str], None]
+"""Called with `before` just before and `after` just after each commit; for tests that crash there."""
+
+
+class Applier:
+    """Makes batches of writes durable over the one writing connection. Not for use by several at once."""
+
+    def __init__(self, link: Link, target: Target, probe: Probe | None) -> None:
+        self._link = link
+        self._target = target
+        self._probe = probe or _unprobed
+        self._texts = {statement: statement.compile(link.sql.dialect) for statement in s.IN_ORDER}
+
+    def commit(self, writes: Sequence[Step]) -> list[Outcome]:
+        """Apply the writes in order and commit; one outcome each. Raises only what the probe raises."""
+        with self._link.gate:
+            try:
+                return self._together(writes)
+            except BaseException:
+                self._link.rollback()
+                raise
+
+    def _together(self, writes: Sequence[Step]) -> list[Outcome]:
+        """All in one transaction, the usual case."""
+        try:
+            self._link.begin()
+        except DATABASE_ERRORS as error:
+            return self._all(writes, error)
+        try:
+            answers = self._apply(writes)
+        except Exception as error:  # noqa: BLE001  # Whatever a write is made of must not stop the others.
+            if len(writes) == 1:
+                return [self._refuse(writes[0], error)]
+            self._link.rollback()
+            return self._apart(writes) if self._innocent(error) else self._all(writes, error)
+        return self._end(writes, answers)
+
+    def _end(self, writes: Sequence[Step], answers: list[Outcome]) -> list[Outcome]:
+        self._probe("before")
+        try:
+            self._link.commit()
+        except DATABASE_ERRORS as error:
+            self._link.rollback()
+            if len(writes) == 1:
+                return self._all(writes, error)
+            return self._one_by_one(writes) if self._innocent(error) else self._all(writes, error)
+        self._probe("after")
+        return answers
+
+    def _apart(self, writes: Sequence[Step]) -> list[Outcome]:
+        """Each write under its own savepoint, all in one transaction: a refused one leaves no trace, the others land."""
+        try:
+            self._link.begin()
+        except DATABASE_ERRORS as error:
+            return self._all(writes, error)
+        outcomes: list[Outcome] = []
+        for write in writes:
+            self._link.mark()
+            try:
+                outcomes += self._apply([write])
+            except Exception as error:  # noqa: BLE001  # As above.
+                if not self._link.in_transaction:
+                    return self._one_by_one(writes)
+                self._link.undo()
+                outcomes.append(self._explained(write, error))
+            else:
+                self._link.keep()
+        return self._end(writes, outcomes)
+
+    def _one_by_one(self, writes: Sequence[Step]) -> list[Outcome]:
+        """Each write in its own transaction: the last resort, when the database gave up on a transaction as a whole."""
+        return [outcome for write in writes for outcome in self._together([write])]
+
+    def _apply(self, writes: Sequence[Step]) -> list[Outcome]:
+        answers: list[Outcome] = []
+        for wave in waves(writes):
+            if isinstance(wave[0], ALONE):
+                answers.append(claims.look_and_write(self._link.sql, wave[0]))
+            else:
+                answers += self._rows(wave)  # type: ignore[arg-type]  # waves keeps the two sorts apart
+        return answers
+
+    def _rows(self, wave: Sequence[Plain]) -> list[Outcome]:
+        """Gather the rows of a wave by statement, and run each statement once."""
+        keys = [write.key for write in wave if isinstance(write, Start) and write.key is not None]
+        owners = claims.owners_of(self._link.sql, keys) if keys else {}
+        answers: list[Outcome] = []
+        rows: Rows = defaultdict(list)
+        for write in wave:
+            if isinstance(write, Start):
+                owner = None if write.key is None else owners.get(write.key)
+                answers.append(owner or write.transition.run_id)
+                if owner is not None:
+                    continue
+            else:
+                answers.append(None)
+            rows_of(write, rows)
+        for statement in s.IN_ORDER:
+            if statement in rows:
+                self._run(statement, rows[statement])
+        return answers
+
+    def _run(self, statement: s.Statement, rows: Sequence[s.Row]) -> None:
+        touched = self._link.many(self._texts[statement], rows)
+        if statement.exact and touched != len(rows):
+            raise Short(statement)
+
+    # --- what went wrong ---------------------------------------------------------------------------------------------
+
+    def _innocent(self, error: Exception) -> bool:
+        """Whether the other writes of the batch may be well: it is not the database as a whole that fails."""
+        return not isinstance(error, DATABASE_ERRORS) or isinstance(translate(error, self._target), WriteRefused | StoreFull)
+
+    def _refuse(self, write: Step, error: Exception) -> Exception:
+        """End the transaction of a single write that failed, and say why it did."""
+        told = self._explained(write, error) if self._link.in_transaction else self._plain(error)
+        self._link.rollback()
+        return told
+
+    def _explained(self, write: Step, error: Exception) -> Exception:
+        try:
+            return explain(self._link.sql, write, self._plain(error))
+        except DATABASE_ERRORS as second:
+            return self._plain(second)
+
+    def _plain(self, error: Exception) -> Exception:
+        if isinstance(error, StatecraftError | Short):
+            return error
+        told = (
+            translate(error, self._target)
+            if isinstance(error, DATABASE_ERRORS)
+            else WriteRefused(f"it cannot be stored: {error!r}")
+        )
+        told.__cause__ = error
+        return told
+
+    def _all(self, writes: Sequence[Step], error: Exception) -> list[Outcome]:
+        return [self._plain(error) for _ in writes]
+
+
+def _unprobed(_: str) -> None: ...

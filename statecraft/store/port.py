@@ -1,0 +1,352 @@
+"""What the engine asks of a store: a few durable writes, a few reads. No SQL and no engine knowledge here.
+
+Every write is one value handed to `Store.submit`, which returns when it is durable and raises when it was refused; a
+write is applied whole or not at all. Many writers' values may share one database transaction (group commit): a refused
+one is isolated and its neighbours land. Writes that carry an `epoch` are fenced: unless the run still has that epoch
+(and, where given, that `seq`), they raise `Fenced` and nothing is kept.
+
+All instants are integer microseconds (UTC); ids are 16 bytes; payloads are JSON texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    Status,
+    TransitionRecord,
+    Usage,
+    Waiting,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """A closed definition, as the store keeps it."""
+
+    name: str
+    version: str
+    fingerprint: str
+    """Hex SHA-256."""
+    spec: str
+    """The definition as canonical JSON (states, rows, bounds), enough to draw it without its code."""
+    edges: tuple[tuple[str, str, str], ...]
+    """(source, event, target), including the start edge whose source is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a run stands and how it is held, as of a write."""
+
+    status: Status
+    owner: str | None = None
+    """Only while running."""
+    lease_until: int | None = None
+    waiting_for: Waiting | None = None
+    """Only while waiting."""
+    due_at: int | None = None
+    """When time makes it claimable: now for `ready`, the wake-up time for `waiting`, None if only a person can."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One link of the journal, ready to be written."""
+
+    run_id: bytes
+    seq: int
+    machine: int
+    """The store's number for the definition (`Store.register`)."""
+    source: str
+    event: str
+    target: str
+    epoch: int
+    at: int
+    payload: str
+    guards: str
+    """JSON list of [name, answer]; `[]` if none were asked."""
+    actor: str | None
+    input_tokens: int
+    output_tokens: int
+    calls: int
+    """Calls journaled in the visit this move ended."""
+    hash: bytes
+    """`chain.link` of the previous hash, this row and the hashes of the visit's calls."""
+
+
+# --- writes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new run: its first transition (seq 0) and its head. Answers the id of the run that now owns the key.
+
+    If `key` already belongs to a run of the same tenant-wide key space, nothing is written and that run's id is the
+    answer (the runtime compares the inputs).
+    """
+
+    transition: Transition
+    head: Head
+    key: str | None
+    deadline_at: int | None
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A step's transition. Fenced by (run_id, epoch, seq - 1).
+
+    `head` None means: go on running under the same lease. Otherwise the lease is given up and the head is set so.
+    `decision` marks the open review of visit seq - 1 as decided by this event; `AlreadyDecided` if it is not open.
+    `snapshot` is the folded data as JSON after this move, kept in place of an older one.
+    """
+
+    transition: Transition
+    head: Head | None = None
+    decision: bool = False
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageNode:
+    """A message of a transcript, named by the hash of its parent and its content. Stored once."""
+
+    hash: bytes
+    parent: bytes | None
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A text named by its hash (tool schemas, output schemas). Stored once."""
+
+    hash: bytes
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A finished call of the current visit. Fenced by (run_id, epoch, seq); unique by (digest, occurrence)."""
+
+    run_id: bytes
+    seq: int
+    idx: int
+    epoch: int
+    kind: str
+    name: str
+    digest: bytes
+    occurrence: int
+    ok: bool
+    request: str
+    result: str
+    attempts: int
+    started_at: int
+    finished_at: int
+    input_tokens: int
+    output_tokens: int
+    model: str | None
+    hash: bytes
+    """`chain.call_hash` of the fields above."""
+    nodes: tuple[MessageNode, ...] = ()
+    blobs: tuple[Blob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A failed attempt that will be repeated, or the intent (`kind="begun"`) of a `once` call. Fenced like `Call`."""
+
+    run_id: bytes
+    seq: int
+    epoch: int
+    digest: bytes
+    occurrence: int
+    attempt: int
+    name: str
+    kind: str
+    message: str
+    at: int
+    due_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A question put to a person, written with the `Park` that waits for the answer."""
+
+    state: str
+    question: str
+    show: str
+    """JSON."""
+    events: tuple[str, ...]
+    requested_at: int
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Give the run up: waiting, ready again, or dead. Fenced by (run_id, epoch, seq). A second review of the same
+    visit replaces nothing: the first stays (a re-run handler asks the same question)."""
+
+    run_id: bytes
+    seq: int
+    epoch: int
+    at: int
+    head: Head
+    review: Review | None = None
+    diagnosis: str | None = None
+    """JSON: what a person needs who finds the run dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Take one run for `owner`: epoch + 1, attempts + 1, status running. Answers the run as claimed.
+
+    Allowed when the run is ready, is waiting (whatever its due time), or is running under an expired lease. With
+    `epoch` given, also when it is running under exactly that epoch (the caller knows that owner to be gone).
+    Otherwise: `RunClosed`, `RunHeld` or `NotFound`.
+    """
+
+    run_id: bytes
+    owner: str
+    now: int
+    lease_until: int
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDue:
+    """Take up to `limit` claimable runs whose time has come: expired leases first, then by due time.
+
+    Only runs of the machine numbers given, and if `only` is given only those ids. Answers the list of runs as claimed.
+    """
+
+    owner: str
+    now: int
+    lease_until: int
+    machines: tuple[int, ...]
+    limit: int
+    only: frozenset[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Extend the leases of (run_id, epoch) pairs. Answers the run ids that are no longer held so."""
+
+    held: tuple[tuple[bytes, int], ...]
+    lease_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a run by request: status cancelled, epoch + 1 so that its holder's next write is refused.
+
+    `RunClosed` if it has ended, `NotFound` if there is none.
+    """
+
+    run_id: bytes
+    at: int
+    actor: str
+    reason: str
+
+
+Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel
+
+
+# --- reads ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All an engine needs to go on with a run, read in one consistent view."""
+
+    run: RunRecord
+    machine: int
+    input: str
+    """Payload of transition 0: the data the run was started with."""
+    snapshot: tuple[int, str] | None
+    """(seq, folded data as JSON), if one was kept."""
+    tail: tuple[tuple[int, str, str], ...]
+    """(seq, event, payload) of the transitions after the snapshot (or after the start)."""
+    visits: dict[str, int]
+    """How often each state was entered, the current visit included."""
+    events: frozenset[str]
+    """Names of the events that ever moved this run."""
+    entered_at: int
+    """When the current state was entered."""
+    hash: bytes
+    """Hash of the last transition."""
+    usage: Usage
+    """Tokens of all calls so far."""
+    calls: tuple[CallRecord, ...]
+    """Calls of the current visit, in order."""
+    call_hashes: tuple[bytes, ...]
+    """Their hashes, in the same order."""
+    attempts: tuple[AttemptRecord, ...]
+    """Attempts of the current visit."""
+    payload_bytes: int
+    """Payload bytes written since the snapshot (or the start)."""
+    snapshot_at: int = 0
+    """Transition number of the snapshot; 0 if none."""
+
+
+class Store(Protocol):
+    """A durable home for runs. One instance per process and database; safe to use from one event loop."""
+
+    async def open(self) -> None:
+        """Connect, create or check the schema. Raises `StoreUnavailable` or `SchemaTooNew`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was submitted, then disconnect."""
+        ...
+
+    async def register(self, machine: MachineSpec) -> int:
+        """Write a definition once (by fingerprint) and answer its number."""
+        ...
+
+    async def submit(self, write: Write) -> object:
+        """Make one write durable and answer what its class says (None unless it says something)."""
+        ...
+
+    async def load(self, run_id: bytes) -> Loaded: ...
+    async def run(self, run_id: bytes) -> RunRecord: ...
+    async def find(self, prefix: str) -> list[str]:
+        """Ids (hex) of up to 10 runs whose id starts with `prefix`; `@last` means the newest run."""
+        ...
+
+    async def runs(self, which: RunFilter) -> list[RunRecord]: ...
+    async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
+        """The earliest instant at which `ClaimDue` with the same arguments can take something; None if none."""
+        ...
+
+    async def history(self, run_id: bytes) -> list[TransitionRecord]: ...
+    async def calls(self, run_id: bytes, seq: int | None = None) -> list[CallRecord]: ...
+    async def attempts(self, run_id: bytes, seq: int | None = None) -> list[AttemptRecord]: ...
+    async def reviews(self, run_id: bytes | None = None, *, open_only: bool = False) -> list[ReviewRecord]: ...
+    async def diagnosis(self, run_id: bytes) -> str | None:
+        """The diagnosis written when the run died; None if it did not."""
+        ...
+
+    async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
+        """Entries with a position above `after`, in order."""
+        ...
+
+    async def transcript(self, head: bytes) -> list[str]:
+        """Bodies of the messages from the root to `head`."""
+        ...
+
+    async def blob(self, hash: bytes) -> str: ...
+    async def spec(self, fingerprint: str) -> MachineSpec:
+        """A registered definition. Raises `NotFound`."""
+        ...
+
+    async def verify(self, run_id: bytes) -> list[str]:
+        """What is wrong with the run's stored history; an empty list if its chain of hashes and its head hold."""
+        ...

@@ -1,0 +1,196 @@
+"""Reads: each function is given a connection inside one read transaction, so that all it sees is of one moment."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from statecraft.errors import NotFound
+from statecraft.records import (
+    CLOSED,
+    AttemptRecord,
+    CallRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    TransitionRecord,
+    Usage,
+)
+from statecraft.store import rows
+from statecraft.store import tables as t
+from statecraft.store.claims import head
+from statecraft.store.port import Loaded, MachineSpec
+
+_MOST_FOUND = 10
+
+
+def load(sql: sa.Connection, run_id: bytes) -> Loaded:
+    """All that is needed to go on with a run. Raises `NotFound`."""
+    run = head(sql, run_id)
+    kept = sql.execute(sa.select(t.snapshots.c.seq, t.snapshots.c.data).where(t.snapshots.c.run_id == run_id)).first()
+    since = kept.seq if kept is not None else 0
+    links = rows.TRANSITIONS.where(t.transitions.c.run_id == run_id)
+    first = sql.execute(links.where(t.transitions.c.seq == 0)).one()
+    tail = sql.execute(links.where(t.transitions.c.seq > since)).all()
+    last = tail[-1] if tail else sql.execute(links.where(t.transitions.c.seq == since)).one()
+    visits, events, spent = _past(sql, run_id)
+    done = _call_rows(sql, run_id, run.seq)
+    return Loaded(
+        run=run,
+        machine=last.machine,
+        input=first.payload,
+        snapshot=None if kept is None else (kept.seq, kept.data),
+        tail=tuple((link.seq, link.event, link.payload) for link in tail),
+        visits=visits,
+        events=events,
+        entered_at=last.at,
+        hash=last.hash,
+        usage=sum((Usage(call.input_tokens, call.output_tokens) for call in done), spent),
+        calls=tuple(rows.call_record(call) for call in done),
+        call_hashes=tuple(call.hash for call in done),
+        attempts=tuple(attempts(sql, run_id, run.seq)),
+        payload_bytes=sum(len(link.payload.encode()) for link in tail),
+        snapshot_at=since,
+    )
+
+
+def _past(sql: sa.Connection, run_id: bytes) -> tuple[dict[str, int], frozenset[str], Usage]:
+    """(visits by state, events seen, tokens spent in the visits that ended)."""
+    link = t.transitions.c
+    sums = (sa.func.count(), sa.func.sum(link.input_tokens), sa.func.sum(link.output_tokens))
+    query = sa.select(link.target, link.event, *sums).where(link.run_id == run_id).group_by(link.target, link.event)
+    visits: dict[str, int] = {}
+    events: set[str] = set()
+    spent = Usage()
+    for target, event, count, input_tokens, output_tokens in sql.execute(query):
+        visits[target] = visits.get(target, 0) + count
+        events.add(event)
+        spent += Usage(int(input_tokens), int(output_tokens))
+    return visits, frozenset(events), spent
+
+
+def find(sql: sa.Connection, prefix: str) -> list[str]:
+    """Ids that start with `prefix`; `@last` is the newest run's."""
+    query = sa.select(t.runs.c.run_id)
+    if prefix == "@last":
+        query = query.order_by(t.runs.c.no.desc()).limit(1)
+    else:
+        low, high = (bytes_or_none(prefix.ljust(32, digit)) for digit in "0f")
+        if not prefix or low is None or high is None:
+            return []
+        query = query.where(t.runs.c.run_id.between(low, high)).order_by(t.runs.c.run_id).limit(_MOST_FOUND)
+    return [run_id.hex() for run_id in sql.execute(query).scalars()]
+
+
+def bytes_or_none(text: str) -> bytes | None:
+    """The 16 bytes that 32 hex digits stand for; None for anything else."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return raw if len(raw) == 16 and len(text) == 32 else None
+
+
+def runs(sql: sa.Connection, which: RunFilter) -> list[RunRecord]:
+    """Runs that fit the filter, newest first."""
+    wanted = (
+        (t.runs.c.status, which.status),
+        (t.runs.c.state, which.state),
+        (t.machines.c.name, which.machine),
+        (t.runs.c.key, which.key),
+    )
+    query = rows.RUNS.order_by(t.runs.c.no.desc()).limit(which.limit)
+    for column, value in wanted:
+        if value is not None:
+            query = query.where(column == str(value))
+    return [rows.run_record(row) for row in sql.execute(query)]
+
+
+def history(sql: sa.Connection, run_id: bytes) -> list[TransitionRecord]:
+    """The run's transitions, in order. Raises `NotFound`."""
+    found = list(sql.execute(rows.TRANSITIONS.where(t.transitions.c.run_id == run_id)))
+    if not found:
+        head(sql, run_id)
+    return [rows.transition_record(row) for row in found]
+
+
+def calls(sql: sa.Connection, run_id: bytes, seq: int | None) -> list[CallRecord]:
+    """The run's finished calls, or those of one visit, in order of completion."""
+    return [rows.call_record(row) for row in _call_rows(sql, run_id, seq)]
+
+
+def _call_rows(sql: sa.Connection, run_id: bytes, seq: int | None) -> list[rows.Row]:
+    query = rows.CALLS.where(t.calls.c.run_id == run_id)
+    return list(sql.execute(query if seq is None else query.where(t.calls.c.seq == seq)))
+
+
+def attempts(sql: sa.Connection, run_id: bytes, seq: int | None) -> list[AttemptRecord]:
+    """Attempts and intents of the run, or of one visit, in the order in which they were written."""
+    query = sa.select(t.attempts).where(t.attempts.c.run_id == run_id).order_by(t.attempts.c.no)
+    return [rows.attempt_record(row) for row in sql.execute(query if seq is None else query.where(t.attempts.c.seq == seq))]
+
+
+def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[ReviewRecord]:
+    """Questions to people, oldest first. Open: undecided, and the run still stands there."""
+    query = sa.select(t.reviews).order_by(t.reviews.c.requested_at, t.reviews.c.run_id, t.reviews.c.seq)
+    if run_id is not None:
+        query = query.where(t.reviews.c.run_id == run_id)
+    if open_only:
+        same = sa.and_(t.runs.c.run_id == t.reviews.c.run_id, t.runs.c.seq == t.reviews.c.seq)
+        going = t.runs.c.status.not_in([str(status) for status in CLOSED])
+        query = query.join_from(t.reviews, t.runs, same).where(t.reviews.c.decision.is_(None), going)
+    return [rows.review_record(row) for row in sql.execute(query)]
+
+
+def diagnosis(sql: sa.Connection, run_id: bytes) -> str | None:
+    """What was written when the run died, the last time it did."""
+    query = sa.select(t.deaths.c.diagnosis).where(t.deaths.c.run_id == run_id)
+    return sql.execute(query.order_by(t.deaths.c.seq.desc(), t.deaths.c.epoch.desc()).limit(1)).scalar()
+
+
+def feed(sql: sa.Connection, after: int, run_id: bytes | None, limit: int) -> list[FeedEntry]:
+    """Entries above a position, in order."""
+    query = rows.FEED.where(t.feed.c.pos > after).limit(limit)
+    return [rows.feed_entry(row) for row in sql.execute(query if run_id is None else query.where(t.feed.c.run_id == run_id))]
+
+
+def transcript(sql: sa.Connection, last: bytes) -> list[str]:
+    """Bodies of the messages from the root to `last`. Raises `NotFound`."""
+    found = [body for _, _, body in conversation(sql, last)]
+    if not found:
+        raise NotFound(f"no message {last.hex()} in this database")
+    return found
+
+
+def conversation(sql: sa.Connection, last: bytes) -> list[tuple[bytes, bytes | None, str]]:
+    """(hash, parent, body) of the messages from the root to `last`; empty if there is no such message."""
+    message = t.messages.c
+    back = (
+        sa.select(message.hash, message.parent, message.body, sa.literal(0).label("depth"))
+        .where(message.hash == last)
+        .cte("back", recursive=True)
+    )
+    before = sa.select(message.hash, message.parent, message.body, back.c.depth + 1).join(back, message.hash == back.c.parent)
+    whole = back.union_all(before)
+    query = sa.select(whole.c.hash, whole.c.parent, whole.c.body).order_by(whole.c.depth.desc())
+    return [(name, parent, body) for name, parent, body in sql.execute(query)]
+
+
+def blob(sql: sa.Connection, hash: bytes) -> str:
+    """A text by its hash. Raises `NotFound`."""
+    found = sql.execute(sa.select(t.payloads.c.body).where(t.payloads.c.hash == hash)).scalar()
+    if found is None:
+        raise NotFound(f"no text {hash.hex()} in this database")
+    return str(found)
+
+
+def spec(sql: sa.Connection, fingerprint: str) -> MachineSpec:
+    """A definition by its fingerprint. Raises `NotFound`."""
+    row = sql.execute(sa.select(t.machines).where(t.machines.c.fingerprint == fingerprint)).first()
+    if row is None:
+        raise NotFound(f"no machine with fingerprint {fingerprint} in this database")
+    edge = t.machine_edges.c
+    edges = sql.execute(sa.select(edge.source, edge.event, edge.target).where(edge.machine == row.machine)).all()
+    return MachineSpec(
+        row.name, row.version, row.fingerprint, row.spec, tuple((source, event, target) for source, event, target in edges)
+    )

@@ -1,0 +1,184 @@
+"""From a write to rows: what each kind of write puts into the tables. Pure; nothing here talks to a database."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from statecraft.ids import digest
+from statecraft.records import Status
+from statecraft.store import statements as s
+from statecraft.store.port import (
+    Attempt,
+    Blob,
+    Call,
+    Cancel,
+    Claim,
+    ClaimDue,
+    Head,
+    MachineSpec,
+    Move,
+    Park,
+    Renew,
+    Start,
+    Transition,
+    Write,
+)
+from statecraft.store.tables import INLINE_BYTES
+
+Rows = defaultdict[s.Statement, list[s.Row]]
+"""Rows to write, by the statement that writes them."""
+
+Plain = Start | Move | Call | Attempt | Park
+"""Writes that are nothing but rows; many share one run of each statement."""
+
+Step = Write | MachineSpec
+"""What a store writes."""
+
+ALONE = (Claim, ClaimDue, Renew, Cancel, MachineSpec)
+"""Writes that must look before they write."""
+
+
+def rows_of(write: Plain, rows: Rows) -> None:
+    """Add the rows of one write. Tuples are in the order of their statement."""
+    _MAKERS[type(write)](write, rows)
+
+
+def note(**facts: object) -> str:
+    """A few facts for the feed, as JSON."""
+    return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
+
+
+def _start(write: Start, rows: Rows) -> None:
+    link, head = write.transition, write.head
+    finished = link.at if head.status.closed else None
+    place = (link.run_id, link.machine, link.seq, link.target, str(head.status), link.epoch, 0, head.owner, head.lease_until)
+    times = (_word(head.waiting_for), head.due_at, write.deadline_at, link.at, link.at, finished)
+    rows[s.RUN].append((*place, *times, write.key, write.trace_id, head.reason))
+    _journal(link, "started", rows)
+
+
+def _move(write: Move, rows: Rows) -> None:
+    link, head = write.transition, write.head
+    before = link.seq - 1
+    if head is None:
+        rows[s.ADVANCE].append((link.seq, link.target, link.at, link.run_id, link.epoch, before))
+    else:
+        settle = s.DECIDE if write.decision else s.SETTLE
+        rows[settle].append((link.seq, link.target, *_head(head, link.at), link.run_id, link.epoch, before))
+    _journal(link, "transition", rows)
+    if write.decision:
+        rows[s.DECISION].append((link.event, link.actor, link.at, link.run_id, before))
+    if write.snapshot is not None:
+        rows[s.SNAPSHOT].append((link.run_id, link.seq, write.snapshot))
+    if head is not None:
+        _tell(link.run_id, link.seq, link.at, head, rows)
+
+
+def _journal(link: Transition, kind: str, rows: Rows) -> None:
+    place = (link.run_id, link.seq, link.machine, link.source, link.event, link.target, link.epoch, link.at)
+    facts = (link.calls, link.input_tokens, link.output_tokens, link.actor, link.hash, link.guards)
+    rows[s.TRANSITION].append((*place, *facts, *_stow(link.payload, rows)))
+    rows[s.FEED].append((link.run_id, kind, link.seq, 0, link.at, None))
+
+
+def _call(write: Call, rows: Rows) -> None:
+    what = (write.run_id, write.seq, write.idx, write.kind, write.name, write.digest, write.occurrence, int(write.ok))
+    how = (write.attempts, write.started_at, write.finished_at, write.epoch, write.input_tokens, write.output_tokens)
+    texts = (*_stow(write.request, rows), *_stow(write.result, rows))
+    held = (write.run_id, write.epoch, write.seq)
+    rows[s.CALL].append((*what, *how, write.model, write.hash, *texts, *held))
+    rows[s.FEED].append((write.run_id, "call", write.seq, write.idx, write.finished_at, None))
+    for message in write.nodes:
+        rows[s.MESSAGE].append((message.hash, message.parent, message.body))
+    for blob in write.blobs:
+        _put(blob, rows)
+
+
+def _attempt(write: Attempt, rows: Rows) -> None:
+    which = (write.run_id, write.seq, write.digest, write.occurrence, write.attempt, write.kind, write.name)
+    held = (write.run_id, write.epoch, write.seq)
+    rows[s.ATTEMPT].append((*which, write.epoch, write.at, write.due_at, write.message, *held))
+    facts = note(name=write.name, kind=write.kind, attempt=write.attempt, message=write.message[:200], due_at=write.due_at)
+    rows[s.FEED].append((write.run_id, "attempt", write.seq, 0, write.at, facts))
+
+
+def _park(write: Park, rows: Rows) -> None:
+    rows[s.PARK].append((*_head(write.head, write.at), write.run_id, write.epoch, write.seq))
+    asked = write.review
+    if asked is not None:
+        what = (asked.state, asked.requested_at, asked.expires_at, json.dumps(asked.events), asked.question, asked.show)
+        rows[s.REVIEW].append((write.run_id, write.seq, *what, write.run_id, write.seq))
+    if write.diagnosis is not None:
+        rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, write.diagnosis))
+    _tell(write.run_id, write.seq, write.at, write.head, rows)
+
+
+def _head(head: Head, at: int) -> s.Row:
+    """The values of `statements` for a head, in its order."""
+    finished = at if head.status.closed else None
+    return (str(head.status), head.owner, head.lease_until, _word(head.waiting_for), head.due_at, at, finished, head.reason)
+
+
+def _word(word: str | None) -> str | None:
+    return None if word is None else str(word)
+
+
+def _tell(run_id: bytes, seq: int, at: int, head: Head, rows: Rows) -> None:
+    """Say in the feed that the run waits or died; other heads follow from the transition itself."""
+    if head.status is Status.WAITING:
+        rows[s.FEED].append((run_id, "waiting", seq, 0, at, note(waiting_for=_word(head.waiting_for), due_at=head.due_at)))
+    elif head.status is Status.DEAD:
+        rows[s.FEED].append((run_id, "dead", seq, 0, at, note(reason=head.reason)))
+
+
+def _stow(text: str, rows: Rows) -> tuple[bytes | None, str | None]:
+    """(hash, text) columns of a text: a long one goes to `payloads`, and the row keeps its hash."""
+    size = len(text)
+    if size <= INLINE_BYTES and (text.isascii() or len(text.encode()) <= INLINE_BYTES):
+        return None, text
+    name = digest(text)
+    _put(Blob(name, text), rows)
+    return name, None
+
+
+def _put(blob: Blob, rows: Rows) -> None:
+    rows[s.PAYLOAD].append((blob.hash, blob.body))
+
+
+_MAKERS: dict[type, Callable[[Any, Rows], None]] = {Start: _start, Move: _move, Call: _call, Attempt: _attempt, Park: _park}
+
+
+def waves(writes: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """Split writes, in order, so that those of one wave may be done together whatever their order.
+
+    Writes of one run keep their order, but for calls and attempts, which only add to a visit. What must look before
+    it writes stands alone.
+    """
+    wave: list[Step] = []
+    seen: dict[object, bool] = {}
+    for write in writes:
+        alone = isinstance(write, ALONE)
+        adds = isinstance(write, Call | Attempt)
+        subjects = () if alone else _subjects(write)
+        if wave and (alone or any(not (adds and seen.get(subject, True)) for subject in subjects if subject in seen)):
+            yield wave
+            wave, seen = [], {}
+        if alone:
+            yield [write]
+            continue
+        wave.append(write)
+        for subject in subjects:
+            seen[subject] = adds
+    if wave:
+        yield wave
+
+
+def _subjects(write: Any) -> tuple[object, ...]:
+    """What a write is about: its run, and the key it claims."""
+    if isinstance(write, Start):
+        run_id = write.transition.run_id
+        return (run_id,) if write.key is None else (run_id, write.key)
+    return (write.transition.run_id,) if isinstance(write, Move) else (write.run_id,)
