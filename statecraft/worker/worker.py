@@ -11,13 +11,14 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, cast
 
 from statecraft import trace
+from statecraft.calls.call import canonical
 from statecraft.calls.visit import Visit
 from statecraft.clock import micros
 from statecraft.engine.held import Held, hold
 from statecraft.engine.outcome import Moved, Parked
 from statecraft.engine.settings import Settings
 from statecraft.engine.step import Engine
-from statecraft.errors import Fenced, RunHeld
+from statecraft.errors import Fenced, RunHeld, StoreError
 from statecraft.machine.definition import Definition
 from statecraft.records import RunRecord, Status
 from statecraft.store import port
@@ -36,6 +37,7 @@ class Worker:
         self._store, self._clock = engine.store, engine.clock
         self._settings: Settings = engine.services.settings
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
+        self._taking: set[bytes] = set()
         self._own: set[bytes] = set()
         self._changed: dict[bytes, asyncio.Event] = {}
         self._poked = asyncio.Event()
@@ -88,16 +90,24 @@ class Worker:
     async def claim(self, run_id: bytes, *, epoch: int | None = None) -> bool:
         """Claim one run and advance it. False if it is in hand already. Raises what `port.Claim` raises."""
         self._own.add(run_id)
-        if run_id in self._driving:
+        if self._has(run_id):
             return False
         try:
             run = await self._store.submit(port.Claim(run_id, self.owner, self._clock.now(), self.lease_until, epoch))
         except RunHeld:
-            if (await self._store.run(run_id)).owner != self.owner:
+            held = await self._store.run(run_id)
+            if held.owner != self.owner:
                 raise
-            return False  # Our own poller was faster.
+            if self._has(run_id):
+                return False  # Our own poller was faster.
+            # Ours, but nobody advances it: an earlier execution was stopped by the store.
+            again = port.Claim(run_id, self.owner, self._clock.now(), self.lease_until, held.epoch)
+            run = await self._store.submit(again)
         await self._take(cast(RunRecord, run))
         return True
+
+    def _has(self, run_id: bytes) -> bool:
+        return run_id in self._driving or run_id in self._taking
 
     def own(self, run_id: bytes) -> None:
         """Look after this run when it becomes due, even if only own runs are taken."""
@@ -108,12 +118,31 @@ class Worker:
         self._poked.set()
 
     async def _take(self, run: RunRecord) -> None:
+        """Bring a claimed run into memory and advance it."""
         run_id = bytes.fromhex(run.id)
-        loaded = await self._store.load(run_id)
-        definition = self.definitions[loaded.machine]
-        visit = Visit(self._store, self._clock, run_id, run.seq, run.epoch)
         trace.emit("run.claimed", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
-        self.drive(hold(definition, loaded, visit))
+        self._taking.add(run_id)
+        try:
+            loaded = await self._store.load(run_id)
+            visit = Visit(self._store, self._clock, run_id, run.seq, run.epoch)
+            held = hold(self.definitions[loaded.machine], loaded, visit)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what cannot be read back must not be claimed over and over
+            await self._unreadable(run, error)
+        else:
+            self.drive(held)
+        finally:
+            self._taking.discard(run_id)
+
+    async def _unreadable(self, run: RunRecord, error: Exception) -> None:
+        reason = f"the history of {run.id} cannot be read back by this code: {error}"[:1000]
+        head = port.Head(Status.DEAD, reason=reason)
+        facts = {"reason": reason, "state": run.state, "seq": run.seq, "needs": "the code that wrote it, or a migration"}
+        run_id = bytes.fromhex(run.id)
+        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, diagnosis=canonical(facts)))
+        trace.emit("run.dead", {"run_id": run.id, "state": run.state, "reason": reason})
+        self.signal(run_id)
 
     async def _drive(self, held: Held) -> None:
         try:
