@@ -1,6 +1,6 @@
 """Another attempt, later: classified, backed off with full jitter, counted durably.
 
-Backoff with full jitter: a wait drawn evenly from [0, min(cap, base * 2^n)] (Marc Brooker, "Exponential Backoff And
+Backoff with full jitter: a wait drawn evenly from [0, min(cap, first * 2^n)] (Marc Brooker, "Exponential Backoff And
 Jitter", AWS Architecture Blog, 2015). A server's hint (Retry-After) is a lower bound on the wait, up to a cap.
 """
 
@@ -33,8 +33,8 @@ class RetryPolicy:
 
     attempts: Mapping[ErrorKind, int] = field(default_factory=lambda: DEFAULT_ATTEMPTS)
     """Most attempts per kind of error, the first one included."""
-    base: float = 0.5
-    """Seconds; the first wait is drawn from [0, base]."""
+    first: float = 0.5
+    """Seconds; the first wait is drawn from [0, first]."""
     cap: float = 60.0
     """Seconds; no drawn wait is longer."""
     hint_cap: float = 900.0
@@ -50,7 +50,7 @@ def delay(policy: RetryPolicy, failure: Failure, attempt: int, draw: float) -> f
     """
     if attempt >= policy.attempts.get(failure.kind, 1):
         return None
-    ceiling = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, _DOUBLINGS))
+    ceiling = min(policy.cap, policy.first * 2.0 ** min(attempt - 1, _DOUBLINGS))
     return max(draw * ceiling, min(failure.retry_after or 0.0, policy.hint_cap))
 
 

@@ -315,4 +315,4 @@ def test_no_wait_is_negative_longer_than_its_cap_or_shorter_than_the_hint(
     assert 0 <= wait <= max(policy.cap, policy.hint_cap)
     assert wait >= min(hint or 0.0, policy.hint_cap)
     if not hint:
-        assert wait <= policy.base * 2 ** (attempt - 1)
+        assert wait <= policy.first * 2 ** (attempt - 1)

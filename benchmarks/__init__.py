@@ -1,0 +1,1 @@
+"""Measurements, as ratios to floors taken in the same run."""
