@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -88,6 +88,5 @@ def app() -> None:
     """
 
 
-_VERBS: MutableMapping[str, click.Command] = app.commands
 for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram):
-    _VERBS[str(_verb.name)] = _verb
+    app.add_command(_verb)

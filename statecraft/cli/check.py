@@ -155,10 +155,7 @@ def _renderer() -> Fact:
 
 
 def _key() -> Fact:
-    here = bool(os.environ.get("ANTHROPIC_API_KEY"))
-    return Fact(
-        "api key",
-        here,
-        "ANTHROPIC_API_KEY is set" if here else "ANTHROPIC_API_KEY is not set: Claude cannot be asked",
-        needed=False,
-    )
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        if os.environ.get(name):
+            return Fact("api key", True, f"{name} is set", needed=False)
+    return Fact("api key", False, "ANTHROPIC_API_KEY is not set: Claude cannot be asked", needed=False)

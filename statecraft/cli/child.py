@@ -77,13 +77,13 @@ class Watched:
     """Finished calls of that visit."""
 
 
-async def until_inside(rt: Runtime, watched: Watched, child: Child, calls: int, say: Callable[[str], None]) -> None:
-    """Show the run's moves until a later visit than the first has that many finished calls and is not over, or the
-    child ends."""
+async def until_inside(rt: Runtime, watched: Watched, child: Child, say: Callable[[str], None]) -> None:
+    """Show the run's moves until it pauses inside a later visit than the first, with some calls finished, or the child
+    ends. It pauses where nothing came into the feed between two looks."""
     while not child.over:
-        await _read(rt, watched, say)
+        quiet = not await _read(rt, watched, say)
         run = await rt.get(watched.run_id)
-        if watched.seq and watched.calls >= calls and run.status is Status.RUNNING and run.seq == watched.seq:
+        if quiet and watched.seq and watched.calls and run.status is Status.RUNNING and run.seq == watched.seq:
             return
         await SystemClock().sleep(GLANCE)
 
@@ -98,8 +98,10 @@ async def until_ended(rt: Runtime, watched: Watched, child: Child, say: Callable
     await ending
 
 
-async def _read(rt: Runtime, watched: Watched, say: Callable[[str], None]) -> None:
-    for entry in await rt.feed(watched.run_id, after=watched.after):
+async def _read(rt: Runtime, watched: Watched, say: Callable[[str], None]) -> int:
+    """Show what is new in the feed; answer how many entries that were."""
+    entries = await rt.feed(watched.run_id, after=watched.after)
+    for entry in entries:
         watched.after = entry.pos
         if entry.kind == "transition":
             watched.seq, watched.calls = entry.seq, 0
@@ -107,3 +109,4 @@ async def _read(rt: Runtime, watched: Watched, say: Callable[[str], None]) -> No
             watched.calls += 1
         if line := line_of(entry):
             say(line)
+    return len(entries)

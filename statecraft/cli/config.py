@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Database:
     @property
     def flag(self) -> str:
         """What to add to a command so that it finds the same database; empty if it would anyway."""
-        return f" --db {self.file or self.url}" if self.source == "--db" else ""
+        return f" --db {shlex.quote(str(self.file or self.url))}" if self.source == "--db" else ""
 
 
 def find_config(folder: Path) -> Config:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 FOLDER = Path("statecraft-demo")
 PACE = 0.12
 """Seconds the shown machine waits before each step and model call, so that its moves can be watched, and killed in between."""
-CALLS_BEFORE_KILL = 2
-"""Finished calls of one visit that must be in the journal when the kill comes."""
 ROUNDS = 5
 """Most decisions asked of a person before the demo stops asking."""
 
@@ -156,7 +154,7 @@ async def start_and_kill(stage: Stage, question: str) -> Watched:
     child = await Child.start(["start", "research", "--set", f"question={_as_json(question)}", "--pace", str(PACE), *_db(stage)])
     run_id = await child.first_line()
     watched = Watched(run_id)
-    await until_inside(stage.rt, watched, child, CALLS_BEFORE_KILL, stage.line)
+    await until_inside(stage.rt, watched, child, stage.line)
     died = await child.kill()
     stage.title(2, f"kill -9 {child.pid}")
     run = await stage.rt.get(run_id)
@@ -217,7 +215,9 @@ def _assume(stage: Stage) -> list[str]:
 
 
 def _ask(stage: Stage) -> list[str]:
-    choice = click.prompt("   approve, reject or modify?", type=click.Choice(["approve", "reject", "modify"]), default="approve", show_choices=False)
+    choice = click.prompt(
+        "   approve, reject or modify?", type=click.Choice(["approve", "reject", "modify"]), default="approve", show_choices=False
+    )
     if choice == "approve":
         return ["approve"]
     name = "modif" if choice == "modify" else choice
