@@ -7,6 +7,7 @@ batch sizes, from one prepared loop without any engine. Floor and engine take tu
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -69,7 +70,7 @@ def looping(steps: int, gate: asyncio.Event | None = None) -> Machine[Loop]:
     machine = Machine("loop", data=Loop, max_steps=steps + 10)
 
     @machine.state(start=True)
-    async def ready(run: Run[Loop]) -> Begin:
+    async def ready(_run: Run[Loop]) -> Begin:
         if gate is not None:
             await gate.wait()
         return Begin()
@@ -149,8 +150,7 @@ def floor(runs: int, steps: int) -> Measured:
                 source, event = ("ready", "begin") if step == 1 else (source, "tick")
                 payload = json.dumps({"count": step})
                 rows = [
-                    (run_id, step, number, source, event, target, 1, 1, 0, 0, 0, None, b"0" * 32, "[]", payload)
-                    for run_id in ids
+                    (run_id, step, number, source, event, target, 1, 1, 0, 0, 0, None, b"0" * 32, "[]", payload) for run_id in ids
                 ]
                 raw.execute("BEGIN IMMEDIATE")
                 raw.executemany(INSERT, rows)
@@ -216,7 +216,7 @@ def growth(steps: int = 500) -> tuple[float, float, float]:
             await runtime.wait(started.id)
             history = await runtime.history(started.id)
             payload = sum(len(json.dumps(dict(move.payload))) for move in history)
-            gaps = [(b.at - a.at).total_seconds() for a, b in zip(history, history[1:], strict=False)]
+            gaps = [(b.at - a.at).total_seconds() for a, b in itertools.pairwise(history)]
             flat = statistics.median(gaps[-60:-10]) / statistics.median(gaps[5:55])
             times = []
             for _ in range(5):

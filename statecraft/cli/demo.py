@@ -17,7 +17,7 @@ from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.proof import Proof, proof_lines, prove
 from statecraft.cli.review import NOTE_FIELDS, event_like, question_lines
-from statecraft.cli.screen import Screen, clip, count, dim, paint, short_path, strong, table, took, wrap
+from statecraft.cli.screen import Screen, clip, count, dim, paint, program, short_path, strong, table, took, wrap
 from statecraft.cli.show import View, path_lines, read_view, visits_of
 from statecraft.cli.target import Target, load_target, model_for
 from statecraft.cli.verb import Session, Verb
@@ -65,7 +65,7 @@ class Stage:
 
     def command(self, words: str) -> str:
         """A command for people to copy."""
-        return f"statecraft {words} --db {shlex.quote(short_path(cast(Path, self.database.file)))}"
+        return f"{program()} {words} --db {shlex.quote(short_path(cast(Path, self.database.file)))}"
 
 
 @click.command(cls=Verb)

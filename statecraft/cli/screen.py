@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -174,6 +175,14 @@ def clip(text: str, width: int) -> str:
     """One line of at most `width` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def program() -> str:
+    """How to call this command again from here: by name where that is found, else by the path of its script."""
+    if shutil.which("statecraft") is not None:
+        return "statecraft"
+    script = Path(sys.executable).with_name("statecraft")
+    return short_path(script.parent.absolute() / script.name) if script.exists() else "python -m statecraft"
 
 
 def short_path(path: Path) -> str:

@@ -15,7 +15,7 @@ import click
 
 from statecraft.cli.config import Config, Database, find_config, find_database
 from statecraft.cli.exits import Exit, exit_of_error
-from statecraft.cli.screen import Screen
+from statecraft.cli.screen import Screen, program
 from statecraft.errors import ConfigError, DefinitionError, StatecraftError
 
 
@@ -57,7 +57,7 @@ class Session:
 
     def command(self, words: str) -> str:
         """A command for people to copy that finds the same database."""
-        return f"statecraft {words}{self.database.flag}"
+        return f"{program()} {words}{self.database.flag}"
 
 
 class Verb(click.Command):

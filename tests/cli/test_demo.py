@@ -73,7 +73,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on_with_the_line_it_prints() -> None:
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=30)
     assert started.returncode == 130, said
-    line = next(line for line in said.splitlines() if "the run goes on with: statecraft resume" in line)
+    line = next(line for line in said.splitlines() if "the run goes on with: " in line and "statecraft resume" in line)
     assert "Traceback" not in said
     resumed = in_own_process(*line.partition("statecraft ")[2].split())
     assert resumed.returncode == 0, resumed.stderr
