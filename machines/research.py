@@ -365,6 +365,9 @@ research.transitions(
 
 
 def model() -> LLM:
-    """Claude if there is a key for it, else the offline model."""
-    keyed = os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")
-    return Claude() if keyed else OfflineModel()
+    """Claude if there is a key for it, else the offline model. Raises `ConfigError` for a key that cannot be one."""
+    if not (os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")):
+        return OfflineModel()
+    claude = Claude()
+    claude.check()
+    return claude

@@ -94,6 +94,7 @@ class StepModel(Model):
             blobs=blobs,
         )
         reply = await self._services.stack(call)
+        self._transcript.stored(nodes)
         return _load(reply)
 
     async def _use(self, offered: dict[str, Tool[..., Any]], block: port.Block) -> port.Block:

@@ -18,11 +18,12 @@ class Transcript:
 
     def __init__(self) -> None:
         self._named: dict[tuple[bytes | None, int], tuple[Message, MessageNode]] = {}
-        self._written: set[bytes] = set()
+        self._stored: set[bytes] = set()
         self._roots: dict[str, Message] = {}
 
     def head(self, request: Request) -> tuple[bytes | None, tuple[MessageNode, ...]]:
-        """The name of the last message, and the messages not handed out before."""
+        """The name of the last message, and the messages not known to be stored: a call made beside this one may be
+        recorded later than it, or never, so only `stored` says what need not be written again."""
         parent, fresh = None, []
         for message in self._with_system(request):
             known = self._named.get((parent, id(message)))
@@ -30,10 +31,13 @@ class Transcript:
                 known = (message, self._name(parent, message))
                 self._named[(parent, id(message))] = known
             parent = known[1].hash
-            if parent not in self._written:
-                self._written.add(parent)
+            if parent not in self._stored:
                 fresh.append(known[1])
         return parent, tuple(fresh)
+
+    def stored(self, nodes: Sequence[MessageNode]) -> None:
+        """These messages are durable: their call was recorded."""
+        self._stored.update(node.hash for node in nodes)
 
     def _with_system(self, request: Request) -> Sequence[Message]:
         if request.system is None:

@@ -6,6 +6,7 @@ Everything the loop decides follows from the replies.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -77,6 +78,7 @@ async def converse(
             talk.count_pause()
         elif reply.stop_reason == "tool_use":
             talk.count_turn()
+            talk.refuse_repeated_calls()
             talk.say(list(await use_all(reply.tool_uses)))
         else:
             try:
@@ -128,6 +130,13 @@ class _Talk:
             raise self.failed(f"no answer after {self.turns} turns; the model still asks for tools", ErrorKind.PERMANENT)
         self.turns += 1
 
+    def refuse_repeated_calls(self) -> None:
+        """Every call needs a result of its own, so one with an earlier call's id must not be executed."""
+        calls = [str(block.get("id")) for message in self.messages for block in _calls(message)]
+        repeated = next((call for call, times in Counter(calls).items() if times > 1), None)
+        if repeated is not None:
+            raise self.failed(f"the model gave the id {repeated} to two tool calls", ErrorKind.PROTOCOL)
+
     def repair(self, mismatch: OutputMismatch) -> None:
         tried = f"after {self.repairs} repairs" if self.repairs else "as answered"
         if self.repairs == self.limits.repairs or mismatch.errors == self.mismatch:
@@ -164,7 +173,7 @@ def check_history(messages: Sequence[Message]) -> None:
     for place, message in enumerate(messages):
         blocks = _blocks(message, place)
         if message["role"] == "assistant":
-            calls = [str(block.get("id")) for block in blocks if block.get("type") == "tool_use"]
+            calls = [str(block.get("id")) for block in _calls(message)]
             if len(set(calls)) < len(calls) or seen & set(calls):
                 raise HistoryInvalid(f"message {place}: a tool call repeats the id of an earlier one")
             seen.update(calls)
@@ -174,6 +183,11 @@ def check_history(messages: Sequence[Message]) -> None:
             waiting = []
     if waiting:
         raise HistoryInvalid(f"tool call {waiting[0]} has no result")
+
+
+def _calls(message: Message) -> Sequence[Block]:
+    content = message["content"]
+    return [] if isinstance(content, str) else [block for block in content if block.get("type") == "tool_use"]
 
 
 def _blocks(message: Message, place: int) -> Sequence[Block]:

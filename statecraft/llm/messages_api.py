@@ -20,7 +20,7 @@ import httpx2
 from statecraft.clock import Clock
 from statecraft.errors import ConfigError, ErrorKind
 from statecraft.llm.port import ModelError, Reply
-from statecraft.records import Usage
+from statecraft.records import Json, Usage
 
 _WHOLE = httpx2.Timeout(connect=5, read=600, write=30, pool=10)
 """Seconds. A whole answer is silent until it is finished; the caller's deadline is the real limit."""
@@ -53,6 +53,10 @@ _SCHEMA_TEXTS = ("compiled grammar", "too complex", "output_config.format", "str
 
 _LONGEST = 300
 """Characters of a server's message that an error quotes."""
+_KEY_FIXES = {
+    401: "check the key in ANTHROPIC_API_KEY or Claude(api_key=...)",
+    403: "the key is known, but may not do this: check its workspace and permissions",
+}
 
 
 class SchemaRefused(ModelError):
@@ -71,6 +75,7 @@ class Connection:
 
     def __init__(self, api_key: str | None, base_url: str | None, clock: Clock) -> None:
         self._client = _client(api_key, base_url)
+        self._secrets = _credentials(self._client)
         self._clock = clock
 
     async def send(self, body: Mapping[str, Any], *, stream: bool) -> Reply:
@@ -78,7 +83,10 @@ class Connection:
         try:
             return await (self._streamed(body) if stream else self._whole(body))
         except Exception as e:
-            raise classify(e, self._clock.now() / 1_000_000) from e
+            failure = classify(e, self._clock.now() / 1_000_000)
+            # Failures are journaled and shown; a server or a proxy may quote what it was sent.
+            failure.args = (_hidden(str(failure), self._secrets),)
+            raise failure from e
 
     async def close(self) -> None:
         """Close the connection pool."""
@@ -111,8 +119,11 @@ def _client(api_key: str | None, base_url: str | None) -> anthropic.AsyncAnthrop
         client = anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, max_retries=0, http_client=direct)
     except (ValueError, anthropic.AnthropicError) as e:
         raise ConfigError(f"the Claude client cannot be set up: {e}") from e
-    if client.credentials is None and not _has_key(client.default_headers):
+    keys = _credentials(client)
+    if client.credentials is None and not keys:
         raise ConfigError("no API key for Claude: set ANTHROPIC_API_KEY or pass Claude(api_key=...)")
+    if not all(key.isascii() and key.isprintable() for key in keys):
+        raise ConfigError("the API key for Claude holds a line break or another character no key has: set ANTHROPIC_API_KEY anew")
     return client
 
 
@@ -124,29 +135,65 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
-def _has_key(headers: Mapping[str, object]) -> bool:
-    given = {name.lower(): str(value).removeprefix("Bearer").strip() for name, value in headers.items()}
-    return bool(given.get("authorization") or given.get("x-api-key"))
+def _credentials(client: anthropic.AsyncAnthropic) -> tuple[str, ...]:
+    """What the client identifies itself with."""
+    given = {name.lower(): str(value).removeprefix("Bearer").strip(" ") for name, value in client.default_headers.items()}
+    return tuple(given[name] for name in ("authorization", "x-api-key") if given.get(name, "").strip())
+
+
+def _hidden(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        if len(secret) >= 8:  # no real key is shorter, and a short one would be found in ordinary words
+            text = text.replace(secret, "[key]")
+    return text
 
 
 def _reply(message: object, request_id: str | None) -> Reply:
     """The reply in a message that really is one. The SDK also hands out texts, hollow messages and halves of messages."""
     if not isinstance(message, anthropic.types.Message):
         raise _Unusable(f"the answer is no message but a {type(message).__name__}")
-    plain = message.model_dump(mode="json", exclude_unset=True, warnings=False)
+    plain: dict[str, Json] = message.model_dump(mode="json", exclude_unset=True, warnings=False)
     usage, content, stop_reason = plain.get("usage"), plain.get("content"), plain.get("stop_reason")
     if plain.get("type") != "message" or not isinstance(usage, dict) or not isinstance(content, list):
         raise _Unusable("the answer is JSON, but no message")
     if not isinstance(stop_reason, str):
         raise _Unusable("the message has no stop reason")
-    cached = (usage.get("cache_creation_input_tokens") or 0) + (usage.get("cache_read_input_tokens") or 0)
+    if not all(_is_block(block, cut=stop_reason == "max_tokens") for block in content):
+        raise _Unusable("the message holds a block that is none")
+    _check_text(content)
+    sent, cached, read = (_count(usage, f"{name}input_tokens") for name in ("", "cache_creation_", "cache_read_"))
     return Reply(
         content=tuple(content),
         stop_reason=stop_reason,
-        usage=Usage((usage.get("input_tokens") or 0) + cached, usage.get("output_tokens") or 0),
+        usage=Usage(sent + cached + read, _count(usage, "output_tokens")),
         model=str(plain.get("model", "")),
         request_id=request_id,
     )
+
+
+def _is_block(block: Json, *, cut: bool) -> bool:
+    """Whether this is a content block. Of the kinds we read, the fields must be there; unknown kinds pass. What was `cut`
+    off may lack the input of its last tool call: nobody executes or resends that."""
+    if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+        return False
+    if block["type"] == "tool_use":
+        return bool(block.get("id")) and isinstance(block.get("name"), str) and (cut or isinstance(block.get("input"), dict))
+    return block["type"] != "text" or isinstance(block.get("text"), str)
+
+
+def _check_text(content: Json) -> None:
+    """Refuse half characters: they could be neither recorded nor sent back."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except ValueError as e:
+        raise _Unusable(f"the message is no text: {e}") from e
+
+
+def _count(usage: Mapping[str, Json], name: str) -> int:
+    tokens = usage.get(name) or 0
+    if not isinstance(tokens, int) or tokens < 0:
+        raise _Unusable(f"the message counts {tokens!r} {name}")
+    return tokens
 
 
 def classify(error: Exception, now: float) -> ModelError:
@@ -171,6 +218,8 @@ def _status(error: anthropic.APIStatusError, now: float) -> ModelError:
     status, code, text = error.status_code, error.error_code or error.type or "", str(error.api_message or error)
     parts = (str(status), code, text[:_LONGEST], f"(request {error.request_id})" if error.request_id else "")
     message = " ".join(" ".join(parts).split())
+    if status in _KEY_FIXES:
+        message = f"{message}: {_KEY_FIXES[status]}"
     if status == 400 and any(phrase in text.lower() for phrase in _SCHEMA_TEXTS):
         return SchemaRefused(message)
     kind = _kind(error, text.lower())

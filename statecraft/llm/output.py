@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class Output(Generic[T]):
 
     def _read(self, text: str) -> T:
         value = self.adapter.validate_json(text)
+        # What is read here is written as JSON again, which has no word for them.
+        json.loads(text, parse_float=_finite, parse_constant=_finite)
         return cast(T, value.value if self.wrapped else value)
 
 
@@ -119,9 +122,15 @@ def _only_json_value(text: str) -> str | None:
         return None
     try:
         _, end = json.JSONDecoder().raw_decode(inside, start)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return None if "{" in inside[end:] else inside[start:end]
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise OutputMismatch([f"the number {number} is not finite"])
+    return value
 
 
 def _lines(error: ValidationError) -> list[str]:

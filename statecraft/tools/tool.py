@@ -116,10 +116,13 @@ class Tool(Generic[P, R]):
     def dump(self, result: R) -> str:
         """A result as JSON text that `load` reads back. Raises `ToolResultInvalid`."""
         try:
-            return self.signature.result.dump_json(result, by_alias=True, round_trip=True, warnings="error").decode()
-        except (PydanticSerializationError, UnicodeDecodeError) as e:
-            found = type(result).__name__
-            raise ToolResultInvalid(f"tool {self.name} returned a {found}, which is not what it declares: {e}") from e
+            text = self.signature.result.dump_json(result, by_alias=True, round_trip=True, warnings="error").decode()
+            # Such as an infinite number, which JSON writes as null: told now, not when the record is read.
+            self.signature.result.validate_json(text)
+        except (PydanticSerializationError, UnicodeDecodeError, ValidationError) as e:
+            found, what = type(result).__name__, "; ".join(_errors(e)) if isinstance(e, ValidationError) else e
+            raise ToolResultInvalid(f"tool {self.name} returned a {found}, which is not what it declares: {what}") from e
+        return text
 
     def load(self, text: str, /) -> R:
         """The result written by `dump`. Raises `ToolResultInvalid` if the declared type has changed since."""

@@ -26,6 +26,7 @@ class Exchange:
     body: Mapping[str, Json]
     headers: Mapping[str, str]
     writer: asyncio.StreamWriter
+    reader: asyncio.StreamReader
 
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
         lines = [
@@ -47,6 +48,11 @@ class Exchange:
 
     async def chunk(self, raw: bytes) -> None:
         await self.write(b"%x\r\n%s\r\n" % (len(raw), raw))
+
+    async def hung_up(self) -> None:
+        """Return when the client has closed the connection."""
+        while await self.reader.read(1024):
+            pass
 
     def reset(self) -> None:
         """Close with a TCP reset."""
@@ -96,6 +102,16 @@ def failure(status: int, kind: str, text: str = "it failed", *, code: str | None
 def error_body(kind: str, text: str, code: str | None = None) -> dict[str, Json]:
     details: dict[str, Json] = {"details": {"error_code": code}} if code else {}
     return {"type": "error", "error": {"type": kind, "message": text, **details}, "request_id": REQUEST_ID}
+
+
+def in_turn(*scenarios: Scenario) -> Scenario:
+    """One after the other, a request each; a request too many is refused for good."""
+    left = list(scenarios)
+
+    async def act(exchange: Exchange) -> None:
+        await (left.pop(0) if left else failure(400, BAD, "one request too many"))(exchange)
+
+    return act
 
 
 def raw(status: int, content: bytes, kind: str = "application/json") -> Scenario:
@@ -250,13 +266,15 @@ SCENARIOS: Mapping[str, Scenario] = {
 class FakeApi:
     """`async with FakeApi() as api`: listens, records what it is sent, and stops."""
 
+    scenario: Scenario | None = None
+    """Meets every request, if given; the path then picks nothing."""
     requests: list[Exchange] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first request."""
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def url(self, scenario: str) -> str:
+    def url(self, scenario: str = "scenario") -> str:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/{scenario}"
 
@@ -288,7 +306,7 @@ class FakeApi:
         first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)}
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
-        exchange = Exchange(body, headers, writer)
+        exchange = Exchange(body, headers, writer, reader)
         self.requests.append(exchange)
         self.arrived.set()
-        await SCENARIOS[first.split(" ")[1].split("/")[1]](exchange)
+        await (self.scenario or SCENARIOS[first.split(" ")[1].split("/")[1]])(exchange)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2
 import pytest
@@ -11,7 +12,7 @@ from statecraft.clock import SystemClock
 from statecraft.errors import ConfigError, ErrorKind
 from statecraft.llm import Claude, ModelError, OutputSpec, Reply, Request, ToolSpec, messages_api
 from statecraft.records import Usage
-from tests.llm.fake_api import PARIS, REQUEST_ID, ROME, TEXT, THINKING, UNKNOWN, Exchange, FakeApi
+from tests.llm.fake_api import PARIS, REQUEST_ID, ROME, TEXT, THINKING, UNKNOWN, Exchange, FakeApi, Scenario, answer, failure
 
 HELLO = Request(model="claude-fake-1", messages=[{"role": "user", "content": "hi"}], max_tokens=64)
 LONG = Request(model="claude-fake-1", messages=[{"role": "user", "content": "hi"}], max_tokens=64_000)
@@ -130,6 +131,41 @@ def test_every_failure_says_whether_to_try_again(
     assert (error.kind, error.retry_after, error.maybe_billed) == (kind, retry_after, maybe_billed)
 
 
+def test_half_a_character_in_an_answer_makes_it_unusable() -> None:
+    half = answer({"type": "text", "text": "\ud83d"})
+    assert refused(half).kind is ErrorKind.PROTOCOL
+
+
+@pytest.mark.parametrize(
+    ("content", "usage"),
+    [
+        ([None], {}),
+        (["words"], {}),
+        ([{"text": "no type"}], {}),
+        ([{"type": "text", "text": None}], {}),
+        ([{**PARIS, "id": None}], {}),
+        ([{**PARIS, "input": "Paris"}], {}),
+        ([TEXT], {"input_tokens": -5, "output_tokens": 1}),
+        ([TEXT], {"input_tokens": 5, "output_tokens": "many"}),
+    ],
+)
+def test_an_answer_that_could_not_be_recorded_or_sent_back_is_unusable(content: list[Any], usage: dict[str, Any]) -> None:
+    changes = {"usage": usage} if usage else {}
+    assert refused(answer(stop="tool_use", content=content, **changes)).kind is ErrorKind.PROTOCOL
+
+
+def refused(scenario: Scenario, key: str = "k") -> ModelError:
+    async def story() -> ModelError:
+        async with FakeApi(scenario) as api:
+            claude = Claude(api_key=key, base_url=api.url())
+            with pytest.raises(ModelError) as caught:
+                await claude.complete(HELLO)
+            await claude.close()
+            return caught.value
+
+    return asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     ("scenario", "kind"),
     [
@@ -154,7 +190,26 @@ def test_a_refused_stream_is_classified_like_any_other_request() -> None:
 
 
 def test_an_error_quotes_the_server_and_its_request_id() -> None:
-    assert str(fail("401")) == f"401 authentication_error invalid bearer token (request {REQUEST_ID})"
+    assert str(fail("404")) == f"404 not_found_error it failed (request {REQUEST_ID})"
+
+
+def test_a_refused_key_says_where_keys_come_from() -> None:
+    fix = "check the key in ANTHROPIC_API_KEY or Claude(api_key=...)"
+    assert str(fail("401")) == f"401 authentication_error invalid bearer token (request {REQUEST_ID}): {fix}"
+    assert "permissions" in str(fail("403"))
+
+
+def test_no_failure_repeats_the_key() -> None:
+    error = refused(failure(401, "authentication_error", "no such key: sk-of-mine-1"), "sk-of-mine-1")
+    assert "no such key: [key]" in str(error)
+    assert "sk-of-mine-1" not in repr(error)
+
+
+@pytest.mark.parametrize("key", ["sk-of-mine-1\n", "sk-of\r\nmine: 1", "sk-öf-mine"])
+def test_a_key_that_no_header_can_carry_is_told_before_the_first_request_and_not_quoted(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"^the API key for Claude holds a line break .* set ANTHROPIC_API_KEY anew$") as caught:
+        Claude(api_key=key).check()
+    assert "mine" not in str(caught.value)
 
 
 def test_one_attempt_is_one_request() -> None:

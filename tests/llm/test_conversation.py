@@ -111,6 +111,14 @@ def test_assistant_messages_are_sent_back_as_they_came() -> None:
     assert requests[1].messages[1] == {"role": "assistant", "content": [thinking, use]}
 
 
+def test_a_repeated_id_is_refused_before_its_tool_runs() -> None:
+    use = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}
+    error, requests, used = fails([stopped("tool_use", use, use)])
+    assert (error.kind, requests, used) == (ErrorKind.PROTOCOL, 1, 0)
+    error, requests, used = fails([stopped("tool_use", use), stopped("tool_use", use)])
+    assert (str(error), requests, used) == ("the model gave the id t1 to two tool calls", 2, 1)
+
+
 def test_failed_tools_go_back_to_the_model_as_results() -> None:
     async def refuse(uses: Sequence[Block]) -> list[Block]:
         return [result(str(use["id"]), "city: Field required", is_error=True) for use in uses]

@@ -188,6 +188,17 @@ def test_a_cut_or_doubtful_answer_is_never_guessed_at(text: str) -> None:
     assert errors_of(Output.of(Author), text) == ("the answer is not one complete JSON object",)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_a_number_that_json_could_not_hold_again_is_a_mistake(number: str) -> None:
+    with pytest.raises(OutputMismatch, match=f"the number {number} is not finite"):
+        Output.of(float).parse(f'{{"value": {number}}}')
+
+
+def test_an_answer_nested_beyond_measure_is_a_mistake() -> None:
+    with pytest.raises(OutputMismatch, match="not one complete JSON object"):
+        Output.of(float).parse('{"value": ' * 20_000)
+
+
 def test_errors_name_the_field_what_is_wrong_and_what_was_given() -> None:
     errors = errors_of(Output.of(Verdict), json.dumps({"label": "good", "score": 99, "authors": [{}]}))
     assert errors == (

@@ -139,6 +139,15 @@ def test_a_result_of_another_type_than_declared_is_not_written() -> None:
         search.dump("nothing")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def test_a_result_that_json_cannot_hold_is_not_written() -> None:
+    @tool
+    def measure() -> float:
+        return 0.0
+
+    with pytest.raises(ToolResultInvalid, match=r"tool measure returned a float.*valid number"):
+        measure.dump(float("inf"))
+
+
 def test_a_recorded_result_that_no_longer_fits_is_refused() -> None:
     with pytest.raises(
         ToolResultInvalid, match=r"a recorded result of tool search no longer fits its type: 0.url: Field required"
