@@ -192,14 +192,19 @@ class Noted(Event):
     notes: list[str]
 
 
-def piling(steps: int) -> Machine[Pile]:
-    """A run whose data grows by 2 KB a step."""
+def piling(steps: int, entered: asyncio.Queue[float] | None = None) -> Machine[Pile]:
+    """A run whose data grows by 2 KB a step. At its last step it says when its handler was entered, and stays there."""
     machine = Machine("pile", data=Pile, max_steps=steps + 10)
 
     @machine.state(start=True)
     async def noting(run: Run[Pile]) -> Noted | Enough:
         n = len(run.data.notes)
-        return Enough() if n >= run.data.limit else Noted(notes=[f"{n:08d}" + "x" * 2030])
+        if n < run.data.limit:
+            return Noted(notes=[f"{n:08d}" + "x" * 2030])
+        if entered is not None:
+            entered.put_nowait(time.perf_counter())
+            await asyncio.get_running_loop().create_future()
+        return Enough()
 
     end = machine.final("end", ok=True)
     machine.transitions(noting.on(Noted) >> noting, noting.on(Enough) >> end, machine.anywhere.on(StepsExhausted) >> end)
@@ -208,22 +213,23 @@ def piling(steps: int) -> Machine[Pile]:
 
 def growth(steps: int = 500) -> tuple[float, float, float]:
     """(bytes on disk per payload byte, cost of the last steps per cost of step 10, milliseconds to resume)."""
-    machine = piling(steps)
 
     async def go(url: str) -> tuple[float, float, float]:
-        async with Runtime(url, machines=[machine], settings=Settings(take="own")) as runtime:
-            started = await runtime.start(machine, Pile(limit=steps))
-            await runtime.wait(started.id)
-            history = await runtime.history(started.id)
-            payload = sum(len(json.dumps(dict(move.payload))) for move in history)
-            gaps = [(b.at - a.at).total_seconds() for a, b in itertools.pairwise(history)]
-            flat = statistics.median(gaps[-60:-10]) / statistics.median(gaps[5:55])
-            times = []
-            for _ in range(5):
+        entered: asyncio.Queue[float] = asyncio.Queue()
+        machine, settings = piling(steps, entered), Settings(take="own")
+        async with Runtime(url, machines=[machine], settings=settings) as runtime:
+            run = await runtime.start(machine, Pile(limit=steps))
+            await entered.get()
+            history = await runtime.history(run.id)
+        payload = sum(len(json.dumps(dict(move.payload))) for move in history)
+        gaps = [(b.at - a.at).total_seconds() for a, b in itertools.pairwise(history)]
+        flat = statistics.median(gaps[-60:-10]) / statistics.median(gaps[5:55])
+        times = []
+        for _ in range(5):
+            async with Runtime(url, machines=[machine], settings=settings) as runtime:
                 begun = time.perf_counter()
-                await runtime._store.load(bytes.fromhex(started.id))
-                await runtime.data(started.id)
-                times.append((time.perf_counter() - begun) * 1000)
+                await runtime.resume(run.id)
+                times.append((await entered.get() - begun) * 1000)
         return payload, flat, statistics.median(times)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -282,7 +288,7 @@ def main() -> int:
         line("CPU per transition, all in (and the database)", statistics.median(e.cpu for _, e in many), TARGETS["cpu"], "us"),
         line("disk per payload byte, 500 steps of 2 KB", disk, TARGETS["growth"], ""),
         line("cost of step 500 to step 10", flat, TARGETS["flat"], ""),
-        line("resume of the 500-step run, warm", resumed, TARGETS["resume"], "ms"),
+        line("resume of the 500-step run, from the call to its handler", resumed, TARGETS["resume"], "ms"),
         line("import statecraft, CPU", cpu_import, TARGETS["cpu_import"], "s"),
         line("import statecraft, peak memory", rss_import, TARGETS["rss_import"], "MB"),
     ]

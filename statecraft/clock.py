@@ -24,7 +24,7 @@ class Timeout(Protocol):
     async def __aenter__(self) -> object: ...
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
     ) -> object: ...
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
-from statecraft.clock import Clock, stamp
+from statecraft.clock import Clock, Timeout, stamp
 from statecraft.engine.context import Services, StepRun
+from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
-from statecraft.errors import StatecraftError
+from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
@@ -99,6 +100,26 @@ class _Recorded:
         return found.answer()
 
 
+class _RecordedTime:
+    """Stands still at the end of the recorded visit: whatever was waited for in it is over."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def now(self) -> int:
+        return self._at
+
+    def monotonic(self) -> float:
+        return self._at / 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        """The wait is in the record, not in the replay."""
+
+    def timeout(self, seconds: float | None) -> Timeout:
+        """Never reached: a replay has no limits of time."""
+        raise _Diverged(seconds)
+
+
 class _RecordedModel:
     """Stands in for the model of a runtime that has none, or another one: it has the recorded name, and nobody answers."""
 
@@ -117,8 +138,8 @@ class _RecordedModel:
 class _Visits:
     """One replay in progress."""
 
-    def __init__(self, store: Store, clock: Clock, definition: Definition, services: Services) -> None:
-        self.store, self.clock, self.definition, self.services = store, clock, definition, services
+    def __init__(self, store: Store, definition: Definition, services: Services) -> None:
+        self.store, self.definition, self.services = store, definition, services
         self.calls = 0
 
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
@@ -126,12 +147,14 @@ class _Visits:
         if move.event in BOUNDS:
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         recorded = await self.store.calls(held.run_id, held.seq)
+        held.visit.clock = _RecordedTime(stamp(move.at))
         for call in recorded:
             held.visit.remember(call)
         stack = _Recorded()
+        debug = self.services.settings.debug or move.payload.get("error") == "DataMutated"
         run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack, llm=self._model(recorded)))
         try:
-            answer = await handle(run, held, self.clock, limited=False)
+            answer = await handle(run, held, held.visit.clock, debug=debug, limited=False)
         except _Diverged:
             answer = None
         self.calls += len(stack.used)
@@ -160,7 +183,8 @@ class _Visits:
             if asked != before:
                 return Divergence(held.seq, held.state, None, "the question to the person differs", before, asked)
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
-        now, then = answer.model_dump(mode="json"), dict(move.payload)
+        answer, payload, _ = fit(held, answer)
+        now, then = json.loads(payload), dict(move.payload)
         if event_name(type(answer)) != move.event or now != then:
             said = f"{event_name(type(answer))} {json.dumps(now, ensure_ascii=False)}"
             return Divergence(
@@ -214,7 +238,7 @@ async def replay(store: Store, clock: Clock, definition: Definition, services: S
     """Re-execute every finished visit of a run with the code of today, up to the first divergence."""
     history = await store.history(run_id)
     reviews = {review.seq: review for review in await store.reviews(run_id)}
-    visits = _Visits(store, clock, definition, services)
+    visits = _Visits(store, definition, services)
     held = _begin(store, clock, definition, history[0])
     for move in history[1:]:
         divergence = _known(definition, held, move) or await visits.run(held, move, reviews.get(held.seq))
@@ -233,12 +257,22 @@ def _known(definition: Definition, held: Held, move: TransitionRecord) -> Diverg
         return Divergence(
             held.seq, move.source, None, "the event is gone from the machine", move.event, ", ".join(definition.events)
         )
+    try:
+        _after(held, move)
+    except InvalidPayload as error:
+        what, recorded = f"the recorded {move.event} no longer fits", json.dumps(dict(move.payload), ensure_ascii=False)
+        return Divergence(held.seq, move.source, None, what, recorded, str(error))
     return None
+
+
+def _after(held: Held, move: TransitionRecord) -> Any:
+    """The data after a recorded move. Raises `InvalidPayload`."""
+    return held.definition.fold(held.data, held.definition.event(move.event, json.dumps(dict(move.payload))))
 
 
 def _begin(store: Store, clock: Clock, definition: Definition, start: TransitionRecord) -> Held:
     try:
-        data = definition.data_type.model_validate(dict(start.payload))
+        data = definition.data_type.model_validate_json(json.dumps(dict(start.payload)))
     except ValueError as error:
         raise StatecraftError(f"run {start.run_id}: its input no longer fits {definition.data_type.__name__}: {error}") from error
     run_id = bytes.fromhex(start.run_id)
@@ -265,8 +299,7 @@ def _begin(store: Store, clock: Clock, definition: Definition, start: Transition
 
 def _follow(store: Store, clock: Clock, held: Held, move: TransitionRecord) -> None:
     """Take the recorded move into memory."""
-    event = held.definition.event(move.event, json.dumps(dict(move.payload)))
-    held.data = held.definition.fold(held.data, event)
+    held.data = _after(held, move)
     held.seq, held.state, held.entered_at = move.seq, move.target, stamp(move.at)
     held.visits[move.target] = held.visits.get(move.target, 0) + 1
     held.events.add(move.event)

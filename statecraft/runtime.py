@@ -17,7 +17,8 @@ from statecraft.clock import Clock, SystemClock, micros, stamp
 from statecraft.engine import decide as decisions
 from statecraft.engine import owner
 from statecraft.engine.context import Services
-from statecraft.engine.held import Held
+from statecraft.engine.fit import kept
+from statecraft.engine.held import fresh
 from statecraft.engine.settings import Settings
 from statecraft.engine.step import Engine, first, machine_spec
 from statecraft.engine.versions import difference
@@ -46,12 +47,11 @@ from statecraft.records import (
     RunRecord,
     Status,
     TransitionRecord,
-    Usage,
     Waiting,
 )
 from statecraft.replay import Replay, replay
 from statecraft.store import open_store, port
-from statecraft.worker.worker import Worker
+from statecraft.worker.worker import ANY, Worker
 
 D = TypeVar("D", bound=Data)
 
@@ -101,18 +101,27 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         await self._store.open()
-        for definition in self._definitions.values():
-            await self._register(definition)
-        self._worker.start()
-        if self.settings.take == "all":
-            await self._rescue()
+        try:
+            for definition in self._definitions.values():
+                await self._register(definition)
+            self._worker.start()
+            if self.settings.take == "all":
+                await self._rescue()
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        await self._worker.stop()
-        await self._store.close()
-        if self.llm is not None:
-            await self.llm.close()
+        await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self._worker.stop()
+        finally:
+            await self._store.close()
+            if self.llm is not None:
+                await self.llm.close()
 
     async def _register(self, definition: Definition) -> int:
         known = self._numbers.get(definition.fingerprint)
@@ -125,7 +134,12 @@ class Runtime:
     async def _rescue(self) -> None:
         """Take over the runs of our machines whose holder was a process of this machine that is gone."""
         for run in await self._store.runs(RunFilter(status=Status.RUNNING, limit=10_000)):
-            if run.fingerprint in self._numbers and run.owner and owner.gone(run.owner) and self._worker.free > 0:
+            if run.fingerprint in self._numbers and self._worker.free > 0:
+                await self._take_over(run)
+
+    async def _take_over(self, run: RunRecord) -> None:
+        if run.owner and owner.gone(run.owner):
+            with contextlib.suppress(RunHeld, RunClosed):  # Another process was faster.
                 await self._worker.claim(_raw(run.id), epoch=run.epoch)
 
     # --- acting ------------------------------------------------------------------------------------------------------
@@ -139,11 +153,12 @@ class Runtime:
         definition = machine.definition
         if type(data) is not definition.data_type:
             raise InvalidPayload(f"{definition.name} is started with {definition.data_type.__name__}, not {type(data).__name__}")
+        payload = kept(data)
         number = await self._register(definition)
         now = self._clock.now()
-        hold = not detach and self.settings.take != "none" and self._worker.free > 0
-        epoch, payload = int(hold), data.model_dump_json()
-        row = first(definition, number, self._ids.run_id(now), now, payload, epoch)
+        drive = not detach and self.settings.take != "none"
+        hold = drive and self._worker.free > 0
+        row = first(definition, number, self._ids.run_id(now), now, payload, int(hold))
         head = (
             port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until)
             if hold
@@ -151,49 +166,30 @@ class Runtime:
         )
         deadline = None if definition.deadline is None else now + micros(definition.deadline)
         begun = port.Start(row, head, key, deadline, self._ids.trace_id())
-        run_id = cast(bytes, await self._store.submit(begun))
-        if run_id != row.run_id:
-            return await self._existing(run_id, definition, payload, str(key))
+        with self._worker.room_for(row.run_id) if hold else contextlib.nullcontext():
+            run_id = cast(bytes, await self._store.submit(begun))
+            if run_id != row.run_id:
+                return await self._existing(run_id, definition, payload, str(key), drive)
+            if hold:
+                self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
         trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
-        if hold:
-            self._worker.drive(self._hold(definition, row, data, begun))
-        elif not detach:
-            self._worker.own(run_id)
-            self._worker.poke()
+        if drive and not hold:
+            self._worker.look_after(run_id)
         return await self._store.run(run_id)
 
-    def _hold(self, definition: Definition, row: port.Transition, data: Data, begun: port.Start) -> Held:
-        visit = Visit(self._store, self._clock, row.run_id, 0, row.epoch)
-        return Held(
-            definition=definition,
-            machine=row.machine,
-            run_id=row.run_id,
-            epoch=row.epoch,
-            seq=0,
-            state=row.target,
-            data=data,
-            visits={row.target: 1},
-            events={row.event},
-            entered_at=row.at,
-            deadline_at=begun.deadline_at,
-            hash=row.hash,
-            usage=Usage(),
-            visit=visit,
-            payload_bytes=0,
-            trace_id=begun.trace_id,
-        )
-
-    async def _existing(self, run_id: bytes, definition: Definition, payload: str, key: str) -> RunRecord:
+    async def _existing(self, run_id: bytes, definition: Definition, payload: str, key: str, drive: bool) -> RunRecord:
         loaded = await self._store.load(run_id)
         if loaded.run.machine != definition.name or loaded.input != payload:
             raise KeyConflict(
                 f"key {key!r} belongs to run {loaded.run.id} of {loaded.run.machine}, started with another input; use another key"
             )
-        self._worker.own(run_id)
-        self._worker.poke()
-        return loaded.run
+        if not drive or loaded.run.status.closed:
+            return loaded.run
+        await self._take_over(loaded.run)
+        self._worker.look_after(run_id)
+        return await self._store.run(run_id)
 
-    async def wait(self, run_id: str, *, timeout: timedelta | None = None) -> RunRecord:  # noqa: ASYNC109 - on the runtime's own clock
+    async def wait(self, run_id: str, *, timeout: timedelta | None = None) -> RunRecord:
         """Return when the run has ended or waits for a person.
 
         Raises `WaitTimeout` after `timeout` (the run goes on), and whatever stopped it in this process if that was
@@ -208,7 +204,7 @@ class Runtime:
                     run = await self._store.run(raw)
                     if settled(run):
                         return run
-                    if (failure := self._worker.failures.get(raw)) is not None:
+                    if (failure := self._worker.trouble(raw)) is not None:
                         raise failure
                     await self._worker.until(changed)
         except TimeoutError:
@@ -217,16 +213,16 @@ class Runtime:
             raise WaitTimeout(f"run {run_id} did not settle in {timeout}; it goes on") from None
 
     async def send(self, run_id: str, event: Event, *, by: str) -> RunRecord:
-        """Decide the open review of a run with one of its events, in the name of `by`, and advance the run.
+        """Decide the open review of a run with one of its events, in the name of `by`, and let it go on in the background.
 
-        Raises `RunClosed`, `NotWaiting`, `IllegalEvent`, `AlreadyDecided` or `VersionMismatch`; nothing was written then.
+        Raises `RunClosed`, `NotWaiting`, `IllegalEvent`, `InvalidPayload`, `AlreadyDecided` or `VersionMismatch`; nothing
+        was written then.
         """
         raw = _raw(run_id)
         definition = await self._definition_of(await self._store.run(raw))
         status = await decisions.decide(self._store, self._clock, definition, raw, event, by)
-        if status is Status.READY and self.settings.take != "none" and self._worker.free > 0:
-            with contextlib.suppress(RunHeld, RunClosed):  # Another process was faster: the run goes on there.
-                await self._worker.claim(raw)
+        if status is Status.READY and self.settings.take != "none":
+            self._worker.look_after(raw)
         self._worker.signal(raw)
         return await self._store.run(raw)
 
@@ -251,7 +247,7 @@ class Runtime:
         """End a run by request. Its holder's next write is refused, wherever it is. Raises `RunClosed`, `NotFound`."""
         raw = _raw(run_id)
         await self._store.submit(port.Cancel(raw, self._clock.now(), by, reason))
-        self._worker.abandon(raw)
+        self._worker.forget(raw)
         trace.emit("run.cancelled", {"run_id": run_id, "by": by})
         return await self._store.run(raw)
 
@@ -303,7 +299,7 @@ class Runtime:
         history = await self._store.history(raw)
         if at is not None and not 0 <= at < len(history):
             raise NotFound(f"run {run_id} has steps 0 to {len(history) - 1}, not {at}")
-        data: Data = definition.data_type.model_validate(dict(history[0].payload))
+        data: Data = definition.data_type.model_validate_json(json.dumps(dict(history[0].payload)))
         for move in history[1 : None if at is None else at + 1]:
             data = definition.fold(data, definition.event(move.event, json.dumps(dict(move.payload))))
         return data
@@ -335,7 +331,7 @@ class Runtime:
         """
         raw = None if run_id is None else _raw(run_id)
         while True:
-            changed = self._worker.changing(raw or b"")
+            changed = self._worker.changing(raw or ANY)
             # Looked at before the feed is read: what made it settled is then in the feed already.
             over = raw is not None and settled(await self._store.run(raw))
             entries = await self._store.feed(after, raw)

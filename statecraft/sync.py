@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
+from statecraft.engine.settings import Settings
 from statecraft.llm.port import LLM
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
@@ -39,7 +40,8 @@ def run(
     """
 
     async def go() -> Outcome[D]:
-        async with Runtime(url, machines=[machine, *machines], llm=llm) as runtime:
+        own = Settings(take="own")  # A script must not begin with other runs, which its end would cut off.
+        async with Runtime(url, machines=[machine, *machines], llm=llm, settings=own) as runtime:
             started = await runtime.start(machine, data, key=key)
             ended = await runtime.wait(started.id)
             return Outcome(ended, cast(D, await runtime.data(ended.id)))

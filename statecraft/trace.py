@@ -30,6 +30,7 @@ EVENTS = frozenset(
         "call",
         "call.retry",
         "store.refused",
+        "store.failed",
     }
 )
 """Every event name this library emits."""

@@ -20,7 +20,8 @@ async def deadline(call: Call, following: Next) -> Reply:
     try:
         async with limit:
             return await following(call)
-    except TimeoutError:
+    except Exception as error:
+        # Once the time is over it does not matter how the attempt took its end.
         if not limit.expired():
             raise
-        raise AttemptTimeout(f"{call.name} took longer than {call.timeout:g} s") from None
+        raise AttemptTimeout(f"{call.name} took longer than {call.timeout:g} s") from error

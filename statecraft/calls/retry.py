@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from statecraft import trace
 from statecraft.calls.call import Call, Failure, Next, Reply
 from statecraft.clock import stamp
-from statecraft.errors import CallError, ErrorKind, InDoubt, StoreError
+from statecraft.errors import CallError, ConfigError, ErrorKind, InDoubt
 from statecraft.records import Waiting
 
 _DOUBLINGS = 32
@@ -42,6 +42,14 @@ class RetryPolicy:
     park_after: float = 5.0
     """Seconds; a longer wait parks the run instead of holding it."""
 
+    def __post_init__(self) -> None:
+        few = [kind for kind, most in self.attempts.items() if most < 1]
+        if few:
+            raise ConfigError(f"retry.attempts needs at least 1 attempt for {few[0]}, not {self.attempts[few[0]]}")
+        for name in ("first", "cap", "hint_cap", "park_after"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"retry.{name} is a number of seconds from 0 up, not {getattr(self, name)}")
+
 
 def delay(policy: RetryPolicy, failure: Failure, attempt: int, draw: float) -> float | None:
     """Seconds to wait after attempt number `attempt` (from 1) failed; None if it was the last.
@@ -69,7 +77,7 @@ class Retry:
             try:
                 reply = await following(call if attempt == 1 else replace(call, attempt=attempt))
                 return reply if attempt == 1 else replace(reply, attempts=attempt)
-            except (CallError, StoreError):
+            except CallError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the world raises is classified
                 await self._back_off(call, attempt, call.classify(error), error)

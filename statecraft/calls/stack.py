@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from statecraft.calls.call import Call, Middleware, Next, Reply, compose
@@ -32,5 +33,11 @@ def build(policy: RetryPolicy, uniform: Callable[[], float]) -> Next:
 
 
 async def perform(call: Call) -> Reply:
-    """The call itself."""
-    return await call.perform(call)
+    """The call itself. One that cancels itself has failed; only who runs the handler can cancel that."""
+    try:
+        return await call.perform(call)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError(f"{call.name} cancelled itself") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park
 from statecraft.clock import Clock
-from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid
+from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
 from statecraft.ids import idempotency_key
 from statecraft.records import AttemptRecord, CallRecord, Usage, Waiting
 from statecraft.store import chain, port
@@ -45,7 +46,9 @@ class Visit:
     epoch: int
     recorded: dict[tuple[bytes, int], Recorded] = field(default_factory=dict)
     hashes: list[bytes] = field(default_factory=list)
-    """Hashes of the finished calls, by index; the next call's index is their number."""
+    """Hashes of the finished calls, by index; without a gap, the next call's index is their number."""
+    gaps: list[int] = field(default_factory=list)
+    """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
     tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
     """How often each request was made in this execution of the handler."""
@@ -53,6 +56,17 @@ class Visit:
     """Tokens of the visit's finished calls."""
     parked: Park | None = None
     """Set when a call gave the run up; whatever the handler answers after that no longer counts."""
+    over: StoreError | None = None
+    """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
+    of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
+
+    def end(self, why: StoreError) -> None:
+        """Refuse every further call of this visit with `why`; the first reason stays."""
+        self.over = self.over or why
+
+    def _still_open(self) -> None:
+        if self.over is not None:
+            raise self.over
 
     def park(self, due_at: int, why: Waiting) -> Park:
         """The exception that gives the run up until `due_at`; the earliest of several counts."""
@@ -68,6 +82,8 @@ class Visit:
         for call in calls:
             opened.remember(call)
         opened.hashes.extend(hashes)
+        if calls and calls[-1].idx >= len(calls):
+            opened.gaps.extend(sorted(set(range(calls[-1].idx)) - {call.idx for call in calls}))
         for attempt in attempts:
             opened.tried.setdefault((bytes.fromhex(attempt.digest), attempt.occurrence), []).append(attempt)
         return opened
@@ -87,16 +103,23 @@ class Visit:
         return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, occurrence)
 
     def recall(self, call: Call) -> Recorded | None:
-        """The finished call with the same request and occurrence, if the journal has one."""
+        """The finished call with the same request and occurrence, if the journal has one.
+
+        Raises what ended the visit, so that a handler which goes on regardless asks nobody anything any more.
+        """
+        self._still_open()
         return self.recorded.get((call.digest, call.occurrence))
 
     async def record(self, call: Call, outcome: Recorded, started_at: int) -> None:
         """Make the outcome durable. When this returns, the call never runs again."""
+        self._still_open()
+        mark = self._hash(call, outcome)
         # No await between taking the index and submitting: writes land in the order they are submitted.
+        idx = self.gaps.pop(0) if self.gaps else len(self.hashes)
         row = port.Call(
             run_id=self.run_id,
             seq=self.seq,
-            idx=len(self.hashes),
+            idx=idx,
             epoch=self.epoch,
             kind=call.kind,
             name=call.name,
@@ -111,14 +134,32 @@ class Visit:
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             model=outcome.model,
-            hash=self._hash(call, outcome),
+            hash=mark,
             nodes=call.nodes,
             blobs=call.blobs,
         )
-        self.hashes.append(row.hash)
+        self.hashes.insert(idx, mark)
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
-        await self.store.submit(row)
+        await self._write(row)
+
+    async def _write(self, row: port.Call | port.Attempt) -> None:
+        """Submit a row and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
+        next transition covers exactly the rows that were kept."""
+        writing = asyncio.ensure_future(self.store.submit(row))
+        cancelled: asyncio.CancelledError | None = None
+        while not writing.done():
+            try:
+                await asyncio.wait((writing,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        try:
+            writing.result()
+        except BaseException as error:
+            self.end(error if isinstance(error, StoreError) else StoreUnavailable(f"the store did not answer: {error!r}"))
+            raise
+        if cancelled is not None:
+            raise cancelled
 
     def _hash(self, call: Call, outcome: Recorded) -> bytes:
         return chain.call_hash(
@@ -140,7 +181,8 @@ class Visit:
 
     async def attempted(self, call: Call, attempt: int, kind: str, message: str, due_at: int | None) -> None:
         """Make a failed attempt (or, with kind `begun`, the intent of a `once` call) durable."""
-        await self.store.submit(
+        self._still_open()
+        await self._write(
             port.Attempt(
                 run_id=self.run_id,
                 seq=self.seq,

@@ -126,7 +126,7 @@ def _from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except StatecraftError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failed(str(path), error) from error
     return module
 
@@ -141,7 +141,7 @@ def _from_import(name: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if not _is_part(str(error.name), module):
                 raise _import_failed(name, error) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _import_failed(name, error) from error
     forms = f"package.module:machine, path/to/file.py:machine or {', '.join(SHIPPED)}"
     raise ConfigError(f"there is no module {name!r}; TARGET is {forms}")
@@ -163,7 +163,7 @@ def _importable(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _import_failed(place: str, error: Exception) -> ConfigError:
+def _import_failed(place: str, error: BaseException) -> ConfigError:
     return ConfigError(f"importing {place} failed with {type(error).__name__}: {one_line(error)} (add --debug for the traceback)")
 
 

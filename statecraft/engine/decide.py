@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock
+from statecraft.engine.fit import merged
 from statecraft.engine.held import Held, hold
 from statecraft.engine.step import transition
 from statecraft.errors import AlreadyDecided, Fenced, IllegalEvent, NotWaiting, RunClosed
@@ -16,12 +17,14 @@ from statecraft.store import port
 async def decide(store: port.Store, clock: Clock, definition: Definition, run_id: bytes, event: Event, by: str) -> Status:
     """Commit the decision; answers the run's status after it (`ready` if it goes on).
 
-    Raises `RunClosed`, `NotWaiting`, `IllegalEvent` or `AlreadyDecided`; then nothing was written.
+    Raises `RunClosed`, `NotWaiting`, `IllegalEvent`, `InvalidPayload` (it does not fit the run's data) or
+    `AlreadyDecided`; then nothing was written.
     """
     loaded = await store.load(run_id)
     run = loaded.run
     check(run, definition, event)
     held = hold(definition, loaded, Visit(store, clock, run_id, run.seq, run.epoch))
+    payload, _ = merged(held, event)
     move = definition.decide(run.state, event, held.data)
     if isinstance(move, Refusal):
         raise IllegalEvent(f"run {run.id} in {run.state} refused {move.event}: {move.reason}")
@@ -31,7 +34,7 @@ async def decide(store: port.Store, clock: Clock, definition: Definition, run_id
         head = port.Head(Status.DONE if target.ok else Status.FAILED)
     else:
         head = port.Head(Status.READY, due_at=now)
-    row = transition(held, move, event.model_dump_json(), now, by)
+    row = transition(held, move, payload, now, by)
     try:
         await store.submit(port.Move(row, head, decision=True))
     except Fenced:

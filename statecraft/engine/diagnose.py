@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from statecraft.calls.call import canonical
 from statecraft.engine.held import Held
+from statecraft.engine.jsonable import to_json
 from statecraft.machine.event import Event, event_name
 from statecraft.records import Json
 from statecraft.store.port import Store
@@ -12,8 +15,9 @@ LAST_CALLS = 5
 """How many of the last calls the diagnosis names."""
 
 
-async def diagnosis(store: Store, held: Held, event: Event | None, reason: str) -> str:
-    """JSON: where the run died, on what, with which data, and what would let it go on."""
+async def diagnosis(store: Store, held: Held, event: Event | None, reason: str, needs: str = "") -> str:
+    """JSON: where the run died, on what, with which data, and what would let it go on (`needs`, or what follows from
+    the event)."""
     calls = await store.calls(held.run_id)
     name = None if event is None else event_name(type(event))
     facts: dict[str, Json] = {
@@ -22,16 +26,24 @@ async def diagnosis(store: Store, held: Held, event: Event | None, reason: str) 
         "visit": held.visits[held.state],
         "seq": held.seq,
         "event": name,
-        "payload": None if event is None else event.model_dump(mode="json"),
-        "data": held.data.model_dump(mode="json"),
+        "payload": None if event is None else _readable(event),
+        "data": _readable(held.data),
         "visits": dict(held.visits),
         "last_calls": [
             {"seq": call.seq, "kind": call.kind, "name": call.name, "ok": call.ok, "attempts": call.attempts}
             for call in calls[-LAST_CALLS:]
         ],
-        "needs": _needs(held, name),
+        "needs": needs or _needs(held, name),
     }
     return canonical(facts)
+
+
+def _readable(value: object) -> Json:
+    """A value as JSON; as Python shows it if it cannot be JSON, which may be what the run died of."""
+    try:
+        return json.loads(to_json(value))
+    except ValueError:
+        return ascii(value)[:2000]
 
 
 def _needs(held: Held, event: str | None) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from statecraft.calls.classify import said
 from statecraft.calls.park import Park
 from statecraft.clock import Clock
 from statecraft.engine.context import StepRun
 from statecraft.engine.held import Held
 from statecraft.engine.limits import time_left
-from statecraft.errors import CallError, DataMutated, OutputInvalid, StoreError
+from statecraft.errors import CallError, DataMutated, OutputInvalid
 from statecraft.machine.definition import Handler
 from statecraft.machine.event import CallFailed, DeadlinePassed, Event, HandlerFailed, InvalidOutput, StateTimeout, event_name
 from statecraft.machine.state import Ask
@@ -21,8 +22,9 @@ Answer = Event | Ask[Any] | Park
 async def handle(run: StepRun[Any], held: Held, clock: Clock, *, debug: bool = False, limited: bool = True) -> Answer:
     """The handler's answer. Nothing a handler does leaves the run in limbo: every exception becomes a system event.
 
-    Only a store that refuses or fails (`StoreError`) passes through: then nothing may be decided here. `limited` False
-    lets it run without the state's timeout and the run's deadline, as a replay must.
+    Only the end of its visit passes through (`Visit.over`: the store refused a write, or the run was lost): then nothing
+    may be decided here, whatever the handler made of it. `limited` False lets it run without the state's timeout and
+    the run's deadline, as a replay must.
     """
     handler = held.definition.handlers[held.state]
     left, bound = time_left(held, clock.now()) if limited else (None, "")
@@ -30,35 +32,47 @@ async def handle(run: StepRun[Any], held: Held, clock: Clock, *, debug: bool = F
     limit = None if left is None else clock.timeout(left)
     try:
         if limit is None:
-            answer = await _invoke(handler, run)
+            answer = _checked(held, await _invoke(handler, run))
         else:
             async with limit:
-                answer = await _invoke(handler, run)
+                answer = _checked(held, await _invoke(handler, run))
+    except asyncio.CancelledError as error:
+        if _cancelled_from_outside():
+            raise
+        answer = _failed(held, error)
     except Park as park:
-        return park
-    except TimeoutError as error:
-        if limit is None or not limit.expired():
-            return _failed(held, error)
-        return _overdue(held, bound)
-    except StoreError:
-        raise
-    except OutputInvalid as error:
-        return InvalidOutput(name=error.name, errors=error.message.splitlines()[:20], message=error.message)
-    except CallError as error:
-        return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=error.message)
+        answer = park
     except Exception as error:  # noqa: BLE001 - a handler may raise anything; no run stays in limbo
-        return _failed(held, error)
+        answer = _event_of(held, error)
+    if held.visit.over is not None:
+        raise held.visit.over
+    if limit is not None and (limit.expired() or (left == 0.0 and held.visit.parked is not None)):
+        return _overdue(held, bound)  # Also if the handler caught the cancellation, or would wait beyond its bound.
     if held.visit.parked is not None:
         return held.visit.parked
     if debug and held.data.model_dump_json() != before:
         return _failed(held, DataMutated(f"the handler of {held.state} changed run.data in place; answer with an event instead"))
-    return _checked(held, answer)
+    return answer
+
+
+def _cancelled_from_outside() -> bool:
+    """Whether somebody cancels this task; if not, the handler let a cancellation of its own making escape."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _invoke(handler: Handler, run: StepRun[Any]) -> object:
     if handler.is_async:
         return await handler.fn(run)
-    return await asyncio.to_thread(handler.fn, run)
+    return await asyncio.to_thread(_contained, handler, run)
+
+
+def _contained(handler: Handler, run: StepRun[Any]) -> object:
+    try:
+        return handler.fn(run)
+    except StopIteration as error:
+        # A future cannot carry this one: the handler would never be heard of again.
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _checked(held: Held, answer: object) -> Answer:
@@ -85,5 +99,15 @@ def _overdue(held: Held, bound: str) -> Event:
     return StateTimeout(state=held.state, seconds=seconds, message=f"{held.state} took longer than {seconds:g} s")
 
 
+def _event_of(held: Held, error: Exception) -> Event:
+    """The system event that tells of an error."""
+    if isinstance(error, OutputInvalid):
+        message = said(error)
+        return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)
+    if isinstance(error, CallError):
+        return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=said(error))
+    return _failed(held, error)
+
+
 def _failed(held: Held, error: BaseException) -> Event:
-    return HandlerFailed(state=held.state, error=type(error).__name__, message=f"{type(error).__name__}: {error}"[:2000])
+    return HandlerFailed(state=held.state, error=type(error).__name__, message=f"{type(error).__name__}: {said(error)}"[:2000])

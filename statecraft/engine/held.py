@@ -12,7 +12,6 @@ from statecraft.machine.definition import Definition
 from statecraft.records import Usage
 from statecraft.store import port
 
-
 SNAPSHOT_FLOOR = 64 * 1024
 """Bytes of payload that are always cheap enough to fold again."""
 
@@ -58,6 +57,29 @@ def fold(definition: Definition, loaded: port.Loaded) -> Data:
     for _, event, payload in loaded.tail:
         data = definition.fold(data, definition.event(event, payload))
     return data
+
+
+def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
+    """A run that was just started by us. `visit` is the empty journal of its first visit."""
+    row = start.transition
+    return Held(
+        definition=definition,
+        machine=row.machine,
+        run_id=row.run_id,
+        epoch=row.epoch,
+        seq=row.seq,
+        state=row.target,
+        data=definition.data_type.model_validate_json(row.payload),
+        visits={row.target: 1},
+        events={row.event},
+        entered_at=row.at,
+        deadline_at=start.deadline_at,
+        hash=row.hash,
+        usage=Usage(),
+        visit=visit,
+        payload_bytes=0,
+        trace_id=start.trace_id,
+    )
 
 
 def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:

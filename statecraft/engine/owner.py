@@ -22,7 +22,9 @@ def gone(owner: str) -> bool:
     parts = owner.split("/")
     if len(parts) != 5 or parts[0] != socket.gethostname().replace("/", "_") or parts[1] != _namespace():
         return False
-    pid = int(parts[2])
+    pid = int(parts[2]) if parts[2].isdecimal() else 0
+    if not 0 < pid < 2**31:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -30,7 +32,8 @@ def gone(owner: str) -> bool:
     except PermissionError:
         pass
     # A live process: ours unless the number was given to another one since, or only its corpse is left.
-    return parts[3] != "0" and _started(pid) != parts[3]
+    now = _started(pid)
+    return parts[3] != "0" and now not in ("0", parts[3])
 
 
 def _namespace() -> str:

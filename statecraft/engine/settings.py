@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from typing import Literal
 
 from statecraft.calls.retry import RetryPolicy
+from statecraft.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,14 @@ class Settings:
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
     """Compare `run.data` before and after each handler and raise `DataMutated` if it changed in place."""
+
+    def __post_init__(self) -> None:
+        for name in ("lease", "poll", "call_timeout"):
+            if getattr(self, name) <= timedelta(0):
+                raise ConfigError(f"settings.{name} is a time greater than 0, not {getattr(self, name)}")
+        if self.take not in ("all", "own", "none"):
+            raise ConfigError(f"settings.take is 'all', 'own' or 'none', not {self.take!r}")
+        if self.concurrency < 1:
+            raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
+        if not 0 <= self.pace < inf:
+            raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")

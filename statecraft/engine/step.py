@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from statecraft import trace
+from statecraft.calls.classify import said
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, micros
 from statecraft.engine.context import Services, StepRun
 from statecraft.engine.diagnose import diagnosis
+from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import SNAPSHOT_FLOOR, Held
-from statecraft.engine.jsonable import to_json
+from statecraft.engine.jsonable import stored, to_json
 from statecraft.engine.limits import limit, overrun
 from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
 from statecraft.machine.data import Data
@@ -46,10 +48,11 @@ class Engine:
             return await self._park(held, answer)
         if isinstance(answer, Ask):
             return await self._ask(held, answer)
-        decided = held.definition.decide(held.state, answer, held.data)
+        event, payload, data = fit(held, answer)
+        decided = held.definition.decide(held.state, event, held.data)
         if isinstance(decided, Refusal):
-            return await self._die(held, answer, _unhandled(decided, answer))
-        outcome = await self._commit(held, answer, decided)
+            return await self._die(held, event, _unhandled(decided, event))
+        outcome = await self._commit(held, decided, payload, data)
         self._report(held, outcome)
         return outcome
 
@@ -62,16 +65,14 @@ class Engine:
             await self.clock.sleep(self.services.settings.pace)
         return await handle(StepRun(held, self.services), held, self.clock, debug=self.services.settings.debug)
 
-    async def _commit(self, held: Held, event: Event, move: Move) -> Moved | Ended:
+    async def _commit(self, held: Held, move: Move, payload: str, data: Data) -> Moved | Ended:
         """Write the move, and only then believe it."""
         target = held.definition.states[move.target]
-        data = held.definition.fold(held.data, event)
-        payload = event.model_dump_json()
         size = held.payload_bytes + len(payload)
         snapshot = _snapshot(held, data, size) if size >= held.snapshot_from and target.kind != "final" else None
         status = None if target.kind != "final" else Status.DONE if target.ok else Status.FAILED
-        row = transition(held, move, payload, self.clock.now(), None)
         decision = held.definition.states[held.state].kind == "review" and await self._has_open_review(held)
+        row = transition(held, move, payload, self.clock.now(), None)
         head = None if status is None else port.Head(status)
         await self.store.submit(port.Move(row, head, decision=decision, snapshot=snapshot))
         self._advance(held, row, data, 0 if snapshot is not None else size)
@@ -114,13 +115,18 @@ class Engine:
         trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": park.why.value})
         return Parked(park.why, due)
 
-    async def _die(self, held: Held, event: Event | None, reason: str) -> Dead:
+    async def _die(self, held: Held, event: Event | None, reason: str, needs: str = "") -> Dead:
         """Give the run up with everything a person needs to know."""
-        text = await diagnosis(self.store, held, event, reason)
+        text = await diagnosis(self.store, held, event, reason, needs)
         head = port.Head(Status.DEAD, reason=reason[:1000])
         await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head, diagnosis=text))
         trace.emit("run.dead", {"run_id": held.id, "state": held.state, "reason": reason})
         return Dead(reason)
+
+    async def give_up(self, held: Held, error: Exception) -> Dead:
+        """End a run whose step raised what it would raise again at every claim."""
+        reason = f"{held.state} cannot be advanced: {type(error).__name__}: {said(error)}"
+        return await self._die(held, None, reason, "the cause removed; it would come up again at every attempt")
 
     def _report(self, held: Held, outcome: Moved | Ended) -> None:
         if trace.enabled():
@@ -135,7 +141,7 @@ def _snapshot(held: Held, data: Data, size: int) -> str | None:
 
     Looked at again only when they have grown to the size that would be: asking at every step would cost the square.
     """
-    text = data.model_dump_json()
+    text = stored(data)
     if size >= SNAPSHOT_FACTOR * len(text):
         held.snapshot_from = SNAPSHOT_FLOOR
         return text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from statecraft.calls.call import canonical
 from statecraft.ids import digest
 from statecraft.llm.port import Message, OutputSpec, Request, ToolSpec
 from statecraft.records import Json
+from statecraft.store.chain import message_hash
 from statecraft.store.port import Blob, MessageNode
 
 
@@ -48,7 +48,7 @@ class Transcript:
     @staticmethod
     def _name(parent: bytes | None, message: Message) -> MessageNode:
         body = canonical(dict(message))
-        return MessageNode(hashlib.sha256((parent or b"") + body.encode()).digest(), parent, body)
+        return MessageNode(message_hash(parent, body), parent, body)
 
 
 def describe(request: Request, head: bytes | None) -> tuple[str, tuple[Blob, ...]]:

@@ -21,15 +21,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from pydantic.errors import PydanticUserError
 
 from statecraft.errors import Finding
-from statecraft.machine.data import Data, clashes, misplaced_appends
-from statecraft.machine.definition import START_EVENT
-from statecraft.machine.event import SYSTEM_EVENTS, Event, ReviewExpired, SystemEvent, event_name
+from statecraft.machine.data import Data, clashes, misplaced_appends, unreadable_fields
+from statecraft.machine.definition import START_EVENT, Budget
+from statecraft.machine.event import SYSTEM_EVENTS, Event, ReviewExpired, SystemEvent, VisitsExhausted, event_name
 from statecraft.machine.paths import check_paths
 from statecraft.machine.table import (
     ANYWHERE,
@@ -42,6 +42,7 @@ from statecraft.machine.table import (
     reachable_rows,
 )
 
+_DURATION = "give a duration such as statecraft.minutes(5), or None"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -111,16 +112,28 @@ def _event_names(declaration: Declaration) -> Iterator[Finding]:
 def _bounds(declaration: Declaration) -> Iterator[Finding]:
     zero = timedelta(0)
     duration = "give a duration above zero, or None"
-    if declaration.max_steps < 1:
+    if not _is_whole(declaration.max_steps):
+        yield _error("SC124", declaration.name, f"max_steps is {declaration.max_steps!r}", "give a whole number of steps")
+    elif declaration.max_steps < 1:
         yield _error("SC124", declaration.name, f"max_steps is {declaration.max_steps}", "allow at least one step")
-    if declaration.deadline is not None and declaration.deadline <= zero:
+    if declaration.budget is not None and not isinstance(declaration.budget, Budget):
+        yield _error("SC124", declaration.name, f"the budget is {declaration.budget!r}", "write budget=Budget(tokens=...)")
+    if declaration.deadline is not None and not isinstance(declaration.deadline, timedelta):
+        yield _error("SC124", declaration.name, f"the deadline is {declaration.deadline!r}", _DURATION)
+    elif declaration.deadline is not None and declaration.deadline <= zero:
         yield _error("SC124", declaration.name, f"the deadline is {declaration.deadline}", duration)
     for state in declaration.states:
-        if state.max_visits is not None and state.max_visits < 1:
-            message = f"max_visits of {state.name} is {state.max_visits}"
+        if state.max_visits is not None and not (_is_whole(state.max_visits) and state.max_visits >= 1):
+            message = f"max_visits of {state.name} is {state.max_visits!r}"
             yield _error("SC124", state.name, message, "allow at least one visit, or None")
-        if state.timeout is not None and state.timeout <= zero:
+        if state.timeout is not None and not isinstance(state.timeout, timedelta):
+            yield _error("SC124", state.name, f"the timeout of {state.name} is {state.timeout!r}", _DURATION)
+        elif state.timeout is not None and state.timeout <= zero:
             yield _error("SC124", state.name, f"the timeout of {state.name} is {state.timeout}", duration)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _types(declaration: Declaration) -> Iterator[Finding]:
@@ -131,6 +144,9 @@ def _types(declaration: Declaration) -> Iterator[Finding]:
     models: list[type[Data | Event]] = [data, *declaration.own_events]
     for model in models:
         yield from _schema(model)
+        for field, why in unreadable_fields(model):
+            fix = "write and read it under one name, or leave it out"
+            yield _error("SC126", f"{model.__name__}.{field}", f"it cannot be read back from the database: {why}", fix)
     for event in declaration.own_events:
         for field, why in clashes(data, event):
             where = f"{event.__name__}.{field}"
@@ -158,6 +174,11 @@ def _guards(declaration: Declaration) -> Iterator[Finding]:
         if inspect.iscoroutinefunction(row.guard) or inspect.iscoroutinefunction(call):
             fix = "write a plain def; what needs to wait or to ask a model is a state of its own"
             yield _error("SC119", row.place, f"guard {row.guard_name} is async, so it would always hold", fix)
+        elif inspect.isgeneratorfunction(row.guard) or inspect.isgeneratorfunction(call):
+            yield _error("SC119", row.place, f"guard {row.guard_name} yields, so it would always hold", "return a bool instead")
+        elif not _takes_two(row.guard):
+            message = f"guard {row.guard_name} cannot be called with an event and the data"
+            yield _error("SC119", row.place, message, f"write def {row.guard_name}(event, data) -> bool")
         if row.guard_name == "lambda":
             fix = "use a def with a telling name"
             yield _warning("SC125", row.place, "the guard has no name, so journal and diagram call it lambda", fix)
@@ -167,6 +188,16 @@ def _guards(declaration: Declaration) -> Iterator[Finding]:
         before.append(row)
 
 
+def _takes_two(guard: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(guard).bind(object(), object())
+    except TypeError:
+        return False
+    except ValueError:  # written in C, without a signature
+        return True
+    return True
+
+
 def _rows(declaration: Declaration, table: Table) -> Iterator[Finding]:
     finals = {state.name for state in declaration.states if state.final}
     unread = {state.name for state in declaration.states if state.unread}
@@ -174,7 +205,7 @@ def _rows(declaration: Declaration, table: Table) -> Iterator[Finding]:
     reached = {row: None for rows in table.values() for row in reachable_rows(rows)}
     repeated = {finding.where for finding in _guards(declaration) if finding.code == "SC110"}
     for row in declaration.rows:
-        if row.source in finals:
+        if row.source in finals and row.source != ANYWHERE:
             fix = "remove the row, or declare the state with @machine.state"
             yield _error("SC105", row.place, f"{row.source} is final, so {row} can never be taken", fix)
         elif row.source in unread:
@@ -183,6 +214,8 @@ def _rows(declaration: Declaration, table: Table) -> Iterator[Finding]:
             yield _impossible(row)
         elif row in matched and row not in reached and row.place not in repeated:
             fix = "move it before the row without a guard, or remove it"
+            if row.source == ANYWHERE:  # rows of a state always come first
+                fix = "remove it, or give the states it is meant for rows of their own"
             yield _error("SC108", row.place, f"{row} is never reached: a row without a guard comes before it", fix)
 
 
@@ -225,7 +258,8 @@ def _exits(declaration: Declaration, table: Table, state: DeclaredState) -> Iter
             fix = f"add {state.name}.on({event.__name__}) >> ..., or drop the event from the annotation"
             message = f"{state.name} may answer {event_name(event)}, but no row takes it"
             yield _error("SC111", f"{state.name}.{event_name(event)}", message, fix)
-    for event in state.events:
+    raised = [event for event in (VisitsExhausted, ReviewExpired) if is_possible(declaration, state, event)]
+    for event in dict.fromkeys((*state.events, *raised)):
         rows = table.get((state.name, event), ())
         if rows and all(row.guard is not None for row in rows):
             guards = ", ".join(row.guard_name for row in rows)

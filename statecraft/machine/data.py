@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, RootModel, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
 
 from statecraft.errors import InvalidPayload
@@ -37,7 +37,7 @@ class Data(BaseModel):
     field is declared with `Append`. A field of the event that was left at its default counts like any other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")  # so that NaN reads back
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def merge_plan(data_type: type[Data], event_type: type[Event]) -> MergePlan:
     return MergePlan(
         replace=tuple(name for name in shared if not _is_appended(fields[name])),
         append=tuple(name for name in shared if _is_appended(fields[name])),
-        validate=bool(shared) and (unsafe or _has_own_rules(data_type)),
+        validate=bool(shared) and (unsafe or any(_grows_by_rule(fields[name]) for name in shared) or _has_own_rules(data_type)),
     )
 
 
@@ -74,14 +74,48 @@ def fold(data: D, event: Event, plan: MergePlan) -> D:
     old, new = data.__dict__, event.__dict__
     update = {name: new[name] for name in plan.replace}
     for name in plan.append:
+        if not isinstance(new[name], _ROWS):
+            wrong = type(new[name]).__name__
+            raise InvalidPayload(f"{event_name(type(event))} does not fit {type(data).__name__}: {name}: {wrong} is not a list")
         update[name] = (*old[name], *new[name]) if isinstance(old[name], tuple) else [*old[name], *new[name]]
     if not plan.validate:
-        return data.model_copy(update=update)
+        return _copied(data, update)
     try:
-        return type(data).model_validate({**old, **update})
+        return type(data).model_validate({**_fields_of(data), **update})
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'data'}: {item['msg']}" for item in error.errors())
         raise InvalidPayload(f"{event_name(type(event))} does not fit {type(data).__name__}: {details}") from error
+    except Exception as error:  # a validator may raise anything
+        reason = f"a validator raised {type(error).__name__}: {error}"
+        raise InvalidPayload(f"{event_name(type(event))} does not fit {type(data).__name__}: {reason}") from error
+
+
+def _copied(data: D, update: dict[str, Any]) -> D:
+    copy = data.model_copy(update=update)
+    fields = type(data).model_fields
+    if len(copy.__dict__) > len(fields):  # what a cached_property remembers is of the old data
+        for name in [name for name in copy.__dict__ if name not in fields]:
+            vars(copy).pop(name)
+    return copy
+
+
+def _fields_of(data: Data) -> dict[str, Any]:
+    fields = type(data).model_fields
+    return {**{name: value for name, value in data.__dict__.items() if name in fields}, **(data.model_extra or {})}
+
+
+def unreadable_fields(model: type[BaseModel]) -> list[tuple[str, str]]:
+    """(field, why) for every field that is written under a name, or not at all, so that it cannot be read back."""
+    found: list[tuple[str, str]] = []
+    by_name = model.model_config.get("validate_by_name") or model.model_config.get("populate_by_name")
+    for name, info in model.model_fields.items():
+        written, alias = info.serialization_alias or name, info.validation_alias
+        readable = [*getattr(alias, "choices", [alias or name]), *([name] if by_name else [])]
+        if info.exclude:
+            found.append((name, "it is excluded from what is written"))
+        elif written not in readable:
+            found.append((name, f"it is written as {written}, but read as {alias or name}"))
+    return found
 
 
 def clashes(data_type: type[Data], event_type: type[Event]) -> list[tuple[str, str]]:
@@ -91,7 +125,7 @@ def clashes(data_type: type[Data], event_type: type[Event]) -> list[tuple[str, s
     found: list[tuple[str, str]] = []
     for name, source in event_type.model_fields.items():
         target = data_type.model_fields.get(name)
-        if target is not None and not _may_fit(source.annotation, target.annotation):
+        if target is not None and not _is_prepared(data_type, name) and not _may_fit(source.annotation, target.annotation):
             found.append((name, f"{_show(source.annotation)} never fits {_show(target.annotation)}"))
     return found
 
@@ -101,9 +135,31 @@ def misplaced_appends(data_type: type[Data]) -> list[str]:
     return [
         name
         for name, info in data_type.model_fields.items()
-        if (_is_appended(info) and get_origin(info.annotation) not in (list, tuple) and info.annotation not in (list, tuple))
-        or _marks_inside(info.annotation)
+        if (_is_appended(info) and not _may_grow(info.annotation)) or _marks_inside(info.annotation)
     ]
+
+
+def _may_grow(annotation: Any) -> bool:
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[-1:] == (Ellipsis,)
+    return annotation in (list, tuple) or get_origin(annotation) is list
+
+
+def _grows_by_rule(info: FieldInfo) -> bool:
+    """Whether a rule may refuse the whole although it took each part."""
+    return _is_appended(info) and any(not isinstance(item, _Appended) for item in info.metadata)
+
+
+def _is_prepared(data_type: type[Data], name: str) -> bool:
+    """Whether a validator may turn any value into one of the field's type before the type is asked."""
+    rules = data_type.__pydantic_decorators__
+    on_field = (rule.info for rule in rules.field_validators.values() if {name, "*"} & set(rule.info.fields))
+    return (
+        any(isinstance(item, BeforeValidator | PlainValidator | WrapValidator) for item in data_type.model_fields[name].metadata)
+        or any(info.mode != "after" for info in on_field)
+        or any(rule.info.mode != "after" for rule in rules.model_validators.values())
+        or bool(rules.validators or rules.root_validators or data_type.model_config.get("coerce_numbers_to_str"))
+    )
 
 
 def _is_appended(info: FieldInfo) -> bool:
@@ -154,6 +210,8 @@ def _may_fit(source: Any, target: Any) -> bool:
 def _one_may_fit(source: Any, target: Any) -> bool:
     have, want = _kind(source), _kind(target)
     if source == target or Any in (have, want) or not (isinstance(have, type) and isinstance(want, type)):
+        return True
+    if issubclass(want, RootModel) or (is_dataclass(want) and issubclass(have, Mapping)):
         return True
     if object in (have, want) or issubclass(have, want) or issubclass(want, have):
         return _arguments_may_fit(source, target)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, overload
+from typing import Any, Generic, Never, Protocol, overload
 
 from statecraft.errors import ConfigError, DefinitionError, Finding
 from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, read_events
@@ -57,10 +57,13 @@ class Machine(Generic[D]):
         deadline: timedelta | None = None,
         budget: Budget | None = None,
     ) -> None:
-        if not name or any(letter.isspace() for letter in name):
+        given: object = name
+        if not isinstance(given, str) or not name or any(letter.isspace() for letter in name):
             raise ConfigError(f"a machine's name has at least one letter and no spaces, not {name!r}")
         if not is_subclass(data, Data):
             raise ConfigError(f"the data of machine {name} must be a subclass of Data, not {data!r}")
+        if not isinstance(version, str):
+            raise ConfigError(f"the version of machine {name} is text, such as version='2', not {version!r}")
         self.name = name
         self.version = version
         self.data_type = data
@@ -79,7 +82,7 @@ class Machine(Generic[D]):
 
     def state(
         self,
-        *,
+        *bare: Never,
         start: bool = False,
         max_visits: int | None = None,
         timeout: timedelta | None = None,
@@ -90,16 +93,19 @@ class Machine(Generic[D]):
         `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
         its model may call. A plain `def` handler runs in a thread.
         """
-        declared = DeclaredState("", "work", start=start, max_visits=max_visits, timeout=timeout, tools=tuple(tools))
+        self._refuse_bare("state", bare)
+        kept = _only_tools(tools)
+        declared = DeclaredState("", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept)
 
         def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
             return State(self._declare(declared, fn), self, fn)
 
         return take
 
-    def review(self, *, timeout: timedelta | None = None) -> _TakesReview[D]:
+    def review(self, *bare: Never, timeout: timedelta | None = None) -> _TakesReview[D]:
         """Declare a state in which a person decides. Its handler answers `Ask[A | B]`; the decision is one of those
         events. `timeout` is how long the person may take; then the event is `ReviewExpired`."""
+        self._refuse_bare("review", bare)
         declared = DeclaredState("", "review", timeout=timeout)
 
         def take(fn: Callable[[Run[D]], Any], /) -> Review[D, Any]:
@@ -127,6 +133,10 @@ class Machine(Generic[D]):
         except Unreadable as reason:
             return replace(state, unread=str(reason))
         return replace(state, events=events, unread="")
+
+    def _refuse_bare(self, kind: str, given: tuple[object, ...]) -> None:
+        if given:
+            raise ConfigError(f"write @{self.name}.{kind}(...) with parentheses and named settings, not @{self.name}.{kind}")
 
     def _refuse_if_closed(self) -> None:
         if self._definition is not None:
@@ -175,6 +185,15 @@ class Machine(Generic[D]):
 # --- from what was written to what is meant ---------------------------------------------------------------------------
 
 
+def _only_tools(tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
+    if not isinstance(tools, Sequence):
+        raise ConfigError(f"tools takes a list, such as tools=[search], not {tools!r}")
+    for tool in tools:
+        if not isinstance(getattr(tool, "name", None), str):
+            raise ConfigError(f"{getattr(tool, '__name__', tool)!r} in tools is no tool: decorate the function with @tool")
+    return tuple(tools)
+
+
 def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> DeclaredRow | None:
     """A row by names, or None with a finding if it is none. The type checker refuses all of this; not everybody asks it."""
     if not isinstance(row, Row):
@@ -198,7 +217,7 @@ def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> Decla
 
 
 def _half(row: On[Any]) -> str:
-    return f"{row.source.name or 'anywhere'}.on({row.event.__name__})"
+    return f"{row.source.name or 'anywhere'}.on({getattr(row.event, '__name__', row.event)})"
 
 
 def _close(declaration: Declaration, functions: Mapping[str, Callable[..., Any]]) -> Definition:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from statecraft.errors import ConfigError
+
 E = TypeVar("E", bound="Event")
 A = TypeVar("A")
 E_co = TypeVar("E_co", covariant=True)
@@ -32,7 +34,7 @@ class Event(BaseModel):
     merged into it when the event moves a run; the other fields are kept in the journal only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")  # so that NaN reads back
 
     __event_name__: ClassVar[str] = "event"
 
@@ -48,6 +50,8 @@ class Event(BaseModel):
         The guard is asked before the payload is merged. It must be a plain function without side effects, because it is
         asked again by replay and by whoever checks the journal; its answer is recorded under its `__name__`.
         """
+        if not callable(guard):
+            raise ConfigError(f"{cls.__name__}.when takes a function of (event, data), not {guard!r}")
         return Case(cls, guard)
 
 

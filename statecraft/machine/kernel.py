@@ -7,6 +7,7 @@ nesting and the async machine of that package keep state in memory or swallow er
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -53,11 +54,21 @@ class _Guard(Condition):
     def check(self, event_data: EventData) -> bool:
         cursor: Any = event_data.model
         try:
-            holds = bool(self.guard(cursor.event, cursor.data))
+            answer = self.guard(cursor.event, cursor.data)
+            if answer is not True and answer is not False and inspect.isawaitable(answer):
+                _drop(answer)
+                raise TypeError("it answered with something to await, not with True or False")
+            holds = bool(answer)
         except Exception as error:
             raise _GuardRaised(self.name, error) from error
         cursor.trace.append((self.name, holds))
         return holds
+
+
+def _drop(answer: object) -> None:
+    """Close a coroutine that nobody will await, which would be reported once more."""
+    if inspect.iscoroutine(answer):
+        answer.close()
 
 
 class _Edge(Transition):

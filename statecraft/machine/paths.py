@@ -134,6 +134,8 @@ def _cycles(declaration: Declaration, states: Mapping[str, DeclaredState], edges
         if all(edge in spent for edge in cycle):
             continue
         fix = "give one of its states max_visits and a row for VisitsExhausted that leaves the cycle"
+        if all(states[edge.source].kind == "review" for edge in cycle):  # a review takes no max_visits
+            fix = "lead through a state with max_visits and a row for VisitsExhausted that leaves the cycle"
         message = f"only max_steps={declaration.max_steps} stops the cycle {show(cycle)}"
         yield Finding("SC120", "warning", cycle[0].source, message, fix)
 

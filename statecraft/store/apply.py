@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from statecraft.errors import StatecraftError, StoreFull, WriteRefused
+from statecraft.errors import NotFound, Refused, StatecraftError, StoreFull, WriteRefused
 from statecraft.store import claims
 from statecraft.store import statements as s
 from statecraft.store.explain import Short, explain
@@ -92,18 +92,28 @@ class Applier:
     def _apply(self, writes: Sequence[Step]) -> list[Outcome]:
         answers: list[Outcome] = []
         for wave in waves(writes):
+            rows: Rows = defaultdict(list)
             if isinstance(wave[0], ALONE):
-                answers.append(claims.look_and_write(self._link.sql, wave[0]))
+                answers.append(self._look(wave[0], rows))
             else:
-                answers += self._rows(wave)  # type: ignore[arg-type]  # waves keeps the two sorts apart
+                answers += self._gather(wave, rows)  # type: ignore[arg-type]  # waves keeps the two sorts apart
+            for statement in s.IN_ORDER:
+                if statement in rows:
+                    self._run(statement, rows[statement])
         return answers
 
-    def _rows(self, wave: Sequence[Plain]) -> list[Outcome]:
-        """Gather the rows of a wave by statement, and run each statement once."""
+    def _look(self, write: Step, rows: Rows) -> Outcome:
+        """The rows of a write that looks first. If it is refused, nothing was written, so the others may go on."""
+        try:
+            return claims.look(self._link.sql, write, rows)
+        except (Refused, NotFound) as refusal:
+            return refusal
+
+    def _gather(self, wave: Sequence[Plain], rows: Rows) -> list[Outcome]:
+        """The rows of many writes, by statement, so that each statement runs once."""
         keys = [write.key for write in wave if isinstance(write, Start) and write.key is not None]
         owners = claims.owners_of(self._link.sql, keys) if keys else {}
         answers: list[Outcome] = []
-        rows: Rows = defaultdict(list)
         for write in wave:
             if isinstance(write, Start):
                 owner = None if write.key is None else owners.get(write.key)
@@ -113,9 +123,6 @@ class Applier:
             else:
                 answers.append(None)
             rows_of(write, rows)
-        for statement in s.IN_ORDER:
-            if statement in rows:
-                self._run(statement, rows[statement])
         return answers
 
     def _run(self, statement: s.Statement, rows: Sequence[s.Row]) -> None:
@@ -131,9 +138,8 @@ class Applier:
 
     def _refuse(self, write: Step, error: Exception) -> Exception:
         """End the transaction of a single write that failed, and say why it did."""
-        told = self._explained(write, error) if self._link.in_transaction else self._plain(error)
         self._link.rollback()
-        return told
+        return self._explained(write, error)
 
     def _explained(self, write: Step, error: Exception) -> Exception:
         try:

@@ -6,38 +6,40 @@ Each function runs inside a write transaction, so what it saw still holds when i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from statecraft.clock import stamp
+from statecraft.clock import instant, stamp
 from statecraft.errors import NotFound, Refused, RunClosed, RunHeld
-from statecraft.records import CLOSED, RunRecord, Status
+from statecraft.records import RunRecord, Status
+from statecraft.store import statements as s
 from statecraft.store import tables as t
 from statecraft.store.port import Cancel, Claim, ClaimDue, MachineSpec, Renew
-from statecraft.store.rows import RUNS, run_record
-from statecraft.store.writes import Step, note
+from statecraft.store.rows import RUN, RUNS, Row, run_record
+from statecraft.store.writes import Rows, Step, note
 
 _CHUNK = 400
 """How many ids go into one IN list."""
 
 T = TypeVar("T")
 
-_LEASED = t.runs.c.lease_until
-_DUE = t.runs.c.due_at
 
+def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
+    """Look at the database for a write of `writes.ALONE`, add its rows, and answer what its class says.
 
-def look_and_write(sql: sa.Connection, write: Step) -> object:
-    """Do one write of `writes.ALONE`; answer what its class says."""
+    Raises `RunClosed`, `RunHeld` or `NotFound`; then nothing was added.
+    """
     match write:
         case Claim():
-            return claim(sql, write)
+            return claim(sql, write, rows)
         case ClaimDue():
-            return claim_due(sql, write)
+            return claim_due(sql, write, rows)
         case Renew():
-            return renew(sql, write)
+            return renew(sql, write, rows)
         case Cancel():
-            cancel(sql, write)
+            cancel(sql, write, rows)
             return None
         case MachineSpec():
             return register(sql, write)
@@ -53,19 +55,29 @@ def owners_of(sql: sa.Connection, keys: Sequence[str]) -> dict[str, bytes]:
 
 def head(sql: sa.Connection, run_id: bytes) -> RunRecord:
     """The run's head. Raises `NotFound`."""
-    row = sql.execute(RUNS.where(t.runs.c.run_id == run_id)).first()
-    if row is None:
+    found = RUN.ask(sql, run_id)
+    if not found:
         raise NotFound(f"no run {run_id.hex()} in this database; list them with `statecraft runs`")
-    return run_record(row)
+    return run_record(found[0])
 
 
-def claim(sql: sa.Connection, write: Claim) -> RunRecord:
+def claim(sql: sa.Connection, write: Claim, rows: Rows) -> RunRecord:
     """Take one run. Raises `RunClosed`, `RunHeld` or `NotFound`."""
     run = head(sql, write.run_id)
     refusal = _unclaimable(run, write)
     if refusal is not None:
         raise refusal
-    return _take(sql, [write.run_id], write.owner, write.now, write.lease_until)[0]
+    return _take(run, write, rows)
+
+
+def _take(run: RunRecord, write: Claim | ClaimDue, rows: Rows) -> RunRecord:
+    """Raise the epoch, hand the lease over, and say so; answer the run as it is then."""
+    run_id = bytes.fromhex(run.id)
+    rows[s.TAKE].append((write.owner, write.lease_until, write.now, run_id, run.epoch))
+    rows[s.FEED].append((run_id, "claimed", run.seq, 0, write.now, note(owner=write.owner, epoch=run.epoch + 1)))
+    held = replace(run, status=Status.RUNNING, owner=write.owner, lease_until=instant(write.lease_until))
+    freed = replace(held, waiting_for=None, due_at=None, updated_at=instant(write.now))
+    return replace(freed, epoch=run.epoch + 1, attempts=run.attempts + 1)
 
 
 def _unclaimable(run: RunRecord, write: Claim) -> Refused | None:
@@ -78,83 +90,81 @@ def _unclaimable(run: RunRecord, write: Claim) -> Refused | None:
     return RunHeld(f"run {run.id} is held by {run.owner} until {run.lease_until}; wait, or take it over by force")
 
 
-def claim_due(sql: sa.Connection, write: ClaimDue) -> list[RunRecord]:
+def claim_due(sql: sa.Connection, write: ClaimDue, rows: Rows) -> list[RunRecord]:
     """Take what is due: expired leases first, then by due time."""
-    found: list[bytes] = []
-    for column in (_LEASED, _DUE):
+    found: list[RunRecord] = []
+    for query in (_EXPIRED, _DUE):
         room = write.limit - len(found)
         if room > 0:
-            found += [run_id for _, run_id in _ripe(sql, column, write.machines, write.only, write.now, room)]
-    return _take(sql, found, write.owner, write.now, write.lease_until)
+            found += _ripe(sql, query, write, room)
+    return [_take(run, write, rows) for run in found]
 
 
-def _ripe(
-    sql: sa.Connection,
-    column: sa.Column[int],
-    machines: Sequence[int],
-    only: frozenset[bytes] | None,
-    now: int | None,
-    limit: int,
-) -> list[tuple[int, bytes]]:
-    """(instant, run) of the earliest runs by one of the two times; `now` None: whether or not it has come."""
-    query = (
-        sa.select(column, t.runs.c.run_id)
-        .where(column.is_not(None), t.runs.c.machine.in_(machines))
-        .order_by(column)
-        .limit(limit)
-    )
-    if now is not None:
-        query = query.where(column <= now)
-    if only is None:
-        return [(at, run_id) for at, run_id in sql.execute(query)]
-    found = [(at, run_id) for some in _chunks(list(only)) for at, run_id in sql.execute(query.where(t.runs.c.run_id.in_(some)))]
-    return sorted(found)[:limit]
+_SOME = t.runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Ripening:
+    """Runs by one of the two times that make them claimable: the earliest of all, or of some."""
+
+    time: sa.Label[int]
+    of_all: sa.Select[*tuple[Any, ...]]
+    of_some: sa.Select[*tuple[Any, ...]]
+
+
+def _ripening(column: sa.Column[int]) -> Ripening:
+    time = column.label("ripe_at")
+    machines = t.runs.c.machine.in_(sa.bindparam("machines", expanding=True))
+    come = column <= sa.bindparam("now")
+    query = RUNS.add_columns(time).where(come, machines).order_by(column).limit(sa.bindparam("most"))
+    return Ripening(time, query, query.where(_SOME))
+
+
+_EXPIRED, _DUE = _ripening(t.runs.c.lease_until), _ripening(t.runs.c.due_at)
+_EVER = 2**63 - 1
+
+
+def _ripe(sql: sa.Connection, query: Ripening, write: ClaimDue, limit: int) -> list[RunRecord]:
+    """The earliest runs whose time has come, in order."""
+    return [run_record(row) for row in _ripe_rows(sql, query, write, limit)]
+
+
+def _ripe_rows(sql: sa.Connection, query: Ripening, write: ClaimDue, limit: int) -> list[Row]:
+    values = {"machines": list(write.machines), "now": write.now, "most": limit}
+    if write.only is None:
+        return list(sql.execute(query.of_all, values))
+    parts = (sql.execute(query.of_some, {**values, "run_ids": some}) for some in _chunks(list(write.only)))
+    return sorted((row for part in parts for row in part), key=lambda row: (row.ripe_at, row.no))[:limit]
 
 
 def next_due(sql: sa.Connection, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
     """The earliest instant at which `claim_due` could take something."""
-    return min((at for column in (_LEASED, _DUE) for at, _ in _ripe(sql, column, machines, only, None, 1)), default=None)
+    ever = ClaimDue("", _EVER, _EVER, tuple(machines), 1, only)
+    return min((int(row.ripe_at) for query in (_EXPIRED, _DUE) for row in _ripe_rows(sql, query, ever, 1)), default=None)
 
 
-def _take(sql: sa.Connection, run_ids: Sequence[bytes], owner: str, now: int, lease_until: int) -> list[RunRecord]:
-    """Raise the epoch, hand the lease over, and say so; answer the runs as they are then, in the order given."""
-    taken: list[RunRecord] = []
-    for some in _chunks(run_ids):
-        held = {"status": str(Status.RUNNING), "owner": owner, "lease_until": lease_until, "waiting_for": None, "due_at": None}
-        counted = {"epoch": t.runs.c.epoch + 1, "attempts": t.runs.c.attempts + 1, "updated_at": now}
-        sql.execute(sa.update(t.runs).where(t.runs.c.run_id.in_(some)).values({**held, **counted}))
-        records = [run_record(row) for row in sql.execute(RUNS.where(t.runs.c.run_id.in_(some)))]
-        place = {run_id.hex(): position for position, run_id in enumerate(some)}
-        taken += sorted(records, key=lambda run: place[run.id])
-    if taken:
-        sql.execute(sa.insert(t.feed), [_entry(run, "claimed", now, note(owner=run.owner, epoch=run.epoch)) for run in taken])
-    return taken
+_HELD = sa.select(t.runs.c.run_id, t.runs.c.epoch).where(_SOME, t.runs.c.status == str(Status.RUNNING))
 
 
-def renew(sql: sa.Connection, write: Renew) -> list[bytes]:
+def renew(sql: sa.Connection, write: Renew, rows: Rows) -> list[bytes]:
     """Extend leases; answer the runs that are no longer held so."""
-    lost: list[bytes] = []
+    held: set[tuple[bytes, int]] = set()
     for some in _chunks(write.held):
-        query = sa.select(t.runs.c.run_id, t.runs.c.epoch).where(
-            t.runs.c.run_id.in_([run_id for run_id, _ in some]), t.runs.c.status == str(Status.RUNNING)
-        )
-        held = {(run_id, epoch) for run_id, epoch in sql.execute(query)}
-        kept = [run_id for run_id, epoch in some if (run_id, epoch) in held]
-        sql.execute(sa.update(t.runs).where(t.runs.c.run_id.in_(kept)).values(lease_until=write.lease_until))
-        lost += [run_id for run_id, epoch in some if (run_id, epoch) not in held]
-    return lost
+        found = sql.execute(_HELD, {"run_ids": [run_id for run_id, _ in some]})
+        held.update((run_id, epoch) for run_id, epoch in found)
+    rows[s.RENEW] += (
+        (write.lease_until, run_id, epoch) for run_id, epoch in dict.fromkeys(write.held) if (run_id, epoch) in held
+    )
+    return [run_id for run_id, epoch in write.held if (run_id, epoch) not in held]
 
 
-def cancel(sql: sa.Connection, write: Cancel) -> None:
+def cancel(sql: sa.Connection, write: Cancel, rows: Rows) -> None:
     """End a run by request. Raises `RunClosed` or `NotFound`."""
     run = head(sql, write.run_id)
-    if run.status in CLOSED:
+    if run.status.closed:
         raise RunClosed(f"run {run.id} is {run.status} in {run.state} already; there is nothing to cancel")
-    freed = {"owner": None, "lease_until": None, "waiting_for": None, "due_at": None}
-    ended = {"status": str(Status.CANCELLED), "epoch": run.epoch + 1, "reason": write.reason}
-    times = {"updated_at": write.at, "finished_at": write.at}
-    sql.execute(sa.update(t.runs).where(t.runs.c.run_id == write.run_id).values({**freed, **ended, **times}))
-    sql.execute(sa.insert(t.feed), [_entry(run, "cancelled", write.at, note(actor=write.actor, reason=write.reason))])
+    rows[s.CANCEL].append((write.at, write.at, write.reason, write.run_id, run.epoch))
+    rows[s.FEED].append((write.run_id, "cancelled", run.seq, 0, write.at, note(actor=write.actor, reason=write.reason)))
 
 
 def register(sql: sa.Connection, write: MachineSpec) -> int:
@@ -178,10 +188,6 @@ def register(sql: sa.Connection, write: MachineSpec) -> int:
 def number_of(sql: sa.Connection, fingerprint: str) -> int | None:
     """The number of a definition that is known."""
     return sql.execute(sa.select(t.machines.c.machine).where(t.machines.c.fingerprint == fingerprint)).scalar()
-
-
-def _entry(run: RunRecord, kind: str, at: int, facts: str) -> dict[str, object]:
-    return {"run_id": bytes.fromhex(run.id), "kind": kind, "seq": run.seq, "idx": 0, "at": at, "note": facts}
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

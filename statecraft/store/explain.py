@@ -23,16 +23,25 @@ class Short(Exception):
 def explain(sql: sa.Connection, write: Step, error: Exception) -> Exception:
     """The typed error for a refused write. `sql` sees the database as it was without it."""
     if isinstance(error, Short):
-        return _short(sql, write, error)
+        return _fenced(sql, write, error.statement)
     if isinstance(error, WriteRefused):
-        told = WriteRefused(f"{_name(write)} was refused: {_why(sql, write, str(error))}")
+        # A late writer's link of the journal is refused before its fence is looked at.
+        told = _fenced(sql, write) if isinstance(write, Move) and not _held(sql, write) else None
+        told = told or WriteRefused(f"{_name(write)} was refused: {_why(sql, write, str(error))}")
         told.__cause__ = error.__cause__
         return told
     return error
 
 
-def _short(sql: sa.Connection, write: Step, error: Short) -> Exception:
-    if isinstance(write, Move) and write.decision and (error.statement is s.DECISION or _decided(sql, write.transition)):
+def _held(sql: sa.Connection, write: Move) -> bool:
+    """Whether the run still stands where the move believes it does, under its epoch."""
+    run_id, epoch, seq = _expected(write)
+    found = sql.execute(sa.select(t.runs.c.epoch, t.runs.c.seq, t.runs.c.finished_at).where(t.runs.c.run_id == run_id)).first()
+    return found is not None and tuple(found) == (epoch, seq, None)
+
+
+def _fenced(sql: sa.Connection, write: Step, statement: s.Statement | None = None) -> Exception:
+    if isinstance(write, Move) and write.decision and (statement is s.DECISION or _decided(sql, write.transition)):
         before = write.transition.seq - 1
         return AlreadyDecided(f"{_name(write)} was refused: the review of step {before} is not open; look at the run again")
     run_id, epoch, seq = _expected(write)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from statecraft.errors import NotFound
@@ -20,53 +22,84 @@ from statecraft.store import rows
 from statecraft.store import tables as t
 from statecraft.store.claims import head
 from statecraft.store.port import Loaded, MachineSpec
+from statecraft.store.statements import Query
 
 _MOST_FOUND = 10
+
+
+_RUN_ID: sa.BindParameter[bytes] = sa.bindparam("run_id")
+_SEQ: sa.BindParameter[int] = sa.bindparam("seq")
+_SNAPSHOT = Query(sa.select(t.snapshots.c.seq, t.snapshots.c.data).where(t.snapshots.c.run_id == _RUN_ID), "run_id")
+_LINKS = Query(rows.TRANSITIONS.where(t.transitions.c.run_id == _RUN_ID, t.transitions.c.seq >= _SEQ), "run_id", "seq")
+_INPUT = Query(
+    sa.select(rows.PAYLOAD.label("payload"))
+    .select_from(rows.LINKED)
+    .where(t.transitions.c.run_id == _RUN_ID, t.transitions.c.seq == sa.literal_column("0")),
+    "run_id",
+)
+_PAST = Query(
+    sa.select(
+        t.transitions.c.target,
+        t.transitions.c.event,
+        sa.func.count().label("times"),
+        sa.func.sum(t.transitions.c.input_tokens).label("input_tokens"),
+        sa.func.sum(t.transitions.c.output_tokens).label("output_tokens"),
+    )
+    .where(t.transitions.c.run_id == _RUN_ID, t.transitions.c.seq < _SEQ)
+    .group_by(t.transitions.c.target, t.transitions.c.event),
+    "run_id",
+    "seq",
+)
+_CALLS = Query(rows.CALLS.where(t.calls.c.run_id == _RUN_ID, t.calls.c.seq == _SEQ), "run_id", "seq")
+_ATTEMPTS = Query(
+    sa.select(t.attempts).where(t.attempts.c.run_id == _RUN_ID, t.attempts.c.seq == _SEQ).order_by(t.attempts.c.no),
+    "run_id",
+    "seq",
+)
 
 
 def load(sql: sa.Connection, run_id: bytes) -> Loaded:
     """All that is needed to go on with a run. Raises `NotFound`."""
     run = head(sql, run_id)
-    kept = sql.execute(sa.select(t.snapshots.c.seq, t.snapshots.c.data).where(t.snapshots.c.run_id == run_id)).first()
-    since = kept.seq if kept is not None else 0
-    links = rows.TRANSITIONS.where(t.transitions.c.run_id == run_id)
-    first = sql.execute(links.where(t.transitions.c.seq == 0)).one()
-    tail = sql.execute(links.where(t.transitions.c.seq > since)).all()
-    last = tail[-1] if tail else sql.execute(links.where(t.transitions.c.seq == since)).one()
-    visits, events, spent = _past(sql, run_id)
-    done = _call_rows(sql, run_id, run.seq)
+    kept = next(iter(_SNAPSHOT.ask(sql, run_id)), None)
+    since = 0 if kept is None else kept.seq
+    links = _LINKS.ask(sql, run_id, since)
+    first = links[0] if since == 0 else _INPUT.ask(sql, run_id)[0]
+    done = _CALLS.ask(sql, run_id, run.seq)
+    visits, events, usage = _past(sql, run_id, since, links)
     return Loaded(
         run=run,
-        machine=last.machine,
+        machine=links[-1].machine,
         input=first.payload,
         snapshot=None if kept is None else (kept.seq, kept.data),
-        tail=tuple((link.seq, link.event, link.payload) for link in tail),
+        tail=tuple((link.seq, link.event, link.payload) for link in links[1:]),
         visits=visits,
         events=events,
-        entered_at=last.at,
-        hash=last.hash,
-        usage=sum((Usage(call.input_tokens, call.output_tokens) for call in done), spent),
+        entered_at=links[-1].at,
+        hash=links[-1].hash,
+        usage=sum((Usage(call.input_tokens, call.output_tokens) for call in done), usage),
         calls=tuple(rows.call_record(call) for call in done),
         call_hashes=tuple(call.hash for call in done),
-        attempts=tuple(attempts(sql, run_id, run.seq)),
-        payload_bytes=sum(len(link.payload.encode()) for link in tail),
+        attempts=tuple(rows.attempt_record(row) for row in _ATTEMPTS.ask(sql, run_id, run.seq)),
+        payload_bytes=sum(len(link.payload.encode()) for link in links[1:]),
         snapshot_at=since,
     )
 
 
-def _past(sql: sa.Connection, run_id: bytes) -> tuple[dict[str, int], frozenset[str], Usage]:
-    """(visits by state, events seen, tokens spent in the visits that ended)."""
-    link = t.transitions.c
-    sums = (sa.func.count(), sa.func.sum(link.input_tokens), sa.func.sum(link.output_tokens))
-    query = sa.select(link.target, link.event, *sums).where(link.run_id == run_id).group_by(link.target, link.event)
+def _past(
+    sql: sa.Connection, run_id: bytes, since: int, links: Sequence[rows.Row]
+) -> tuple[dict[str, int], frozenset[str], Usage]:
+    """(visits by state, events seen, tokens of the visits that ended): summed up to `since`, then by the links at hand."""
     visits: dict[str, int] = {}
     events: set[str] = set()
-    spent = Usage()
-    for target, event, count, input_tokens, output_tokens in sql.execute(query):
-        visits[target] = visits.get(target, 0) + count
-        events.add(event)
-        spent += Usage(int(input_tokens), int(output_tokens))
-    return visits, frozenset(events), spent
+    inputs = outputs = 0
+    before = _PAST.ask(sql, run_id, since) if since else []
+    for row, times in (*((row, row.times) for row in before), *((link, 1) for link in links)):
+        visits[row.target] = visits.get(row.target, 0) + times
+        events.add(row.event)
+        inputs += row.input_tokens
+        outputs += row.output_tokens
+    return visits, frozenset(events), Usage(int(inputs), int(outputs))
 
 
 def find(sql: sa.Connection, prefix: str) -> list[str]:

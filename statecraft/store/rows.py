@@ -21,6 +21,7 @@ from statecraft.records import (
     Waiting,
 )
 from statecraft.store import tables as t
+from statecraft.store.statements import Query
 
 _payload, _request, _result = (t.payloads.alias(name) for name in ("payload_text", "request_text", "result_text"))
 
@@ -29,11 +30,15 @@ RUNS = sa.select(
 ).join_from(t.runs, t.machines)
 """Heads of runs with their machines; for `run_record`."""
 
+RUN = Query(RUNS.where(t.runs.c.run_id == sa.bindparam("run_id")), "run_id")
+"""One head."""
+
+LINKED = t.transitions.outerjoin(_payload, t.transitions.c.payload_hash == _payload.c.hash)
 PAYLOAD = sa.func.coalesce(t.transitions.c.payload, _payload.c.body)
 
 TRANSITIONS = (
     sa.select(*(column for column in t.transitions.c if not column.name.startswith("payload")), PAYLOAD.label("payload"))
-    .select_from(t.transitions.outerjoin(_payload, t.transitions.c.payload_hash == _payload.c.hash))
+    .select_from(LINKED)
     .order_by(t.transitions.c.seq)
 )
 """Links of the journal with their payloads, long ones put back; for `transition_record`."""
@@ -53,7 +58,8 @@ CALLS = (
 )
 """Finished calls with their texts, long ones put back; for `call_record`."""
 
-Row = sa.Row[*tuple[Any, ...]]
+Row = Any
+"""A row with a field for each column that was asked for."""
 
 
 def run_record(row: Row) -> RunRecord:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -13,12 +12,16 @@ from statecraft.errors import StoreUnavailable
 from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
 from statecraft.store import claims, reads, schema, sqlite
 from statecraft.store.apply import Applier, Probe
-from statecraft.store.committer import Committer
+from statecraft.store.batched import Batched
 from statecraft.store.port import Loaded, MachineSpec, Write
 from statecraft.store.verify import verify
 from statecraft.store.writes import Step
 
 R = TypeVar("R")
+W = TypeVar("W")
+
+
+Question = Callable[[sa.Connection], object]
 
 
 class SqlStore:
@@ -28,36 +31,33 @@ class SqlStore:
         self._database = database
         self._probe = probe
         self._link: sqlite.Link | None = None
-        self._committer: Committer[Step] | None = None
-        self._readers: ThreadPoolExecutor | None = None
+        self._writer: Batched[Step] | None = None
+        self._quick: Batched[Question] | None = None
+        self._slow: Batched[Question] | None = None
+        """For readers who ask for a whole history; whoever advances runs need not wait for them."""
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        if self._committer is not None:
+        if self._writer is not None:
             return
-        readers = ThreadPoolExecutor(self._database.readers, thread_name_prefix="statecraft read")
-        try:
-            link = await asyncio.get_running_loop().run_in_executor(readers, schema.prepare, self._database)
-        except BaseException:
-            readers.shutdown(wait=False)
-            raise
-        self._readers, self._link = readers, link
-        self._committer = Committer(Applier(link, self._database.target, self._probe).commit)
+        link = await asyncio.to_thread(schema.prepare, self._database)
+        self._link = link
+        self._writer = Batched(Applier(link, self._database.target, self._probe).commit, "commit")
+        self._quick = Batched(self._ask, "read")
+        self._slow = Batched(self._ask, "read on")
 
     async def close(self) -> None:
-        if self._committer is None or self._readers is None:
-            return
-        await self._committer.close()
-        readers, self._readers = self._readers, None
-        self._committer = None
-        await asyncio.get_running_loop().run_in_executor(readers, self._disconnect)
-        readers.shutdown(wait=False)
-
-    def _disconnect(self) -> None:
+        threads = [thread for thread in (self._writer, self._quick, self._slow) if thread is not None]
+        self._writer = self._quick = self._slow = None
+        for thread in threads:
+            await thread.close()
         if self._link is not None:
-            self._link.close()
-            self._link = None
+            link, self._link = self._link, None
+            await asyncio.to_thread(self._disconnect, link)
+
+    def _disconnect(self, link: sqlite.Link) -> None:
+        link.close()
         self._database.dispose()
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -74,23 +74,31 @@ class SqlStore:
         return await self._submit(write)
 
     def _submit(self, write: Step) -> asyncio.Future[object]:
-        if self._committer is None:
-            raise _not_open()
-        return self._committer.submit(write)
+        return _open(self._writer).submit(write)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def _read(self, question: Callable[[sa.Connection], R]) -> R:
-        if self._readers is None:
-            raise _not_open()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._ask, question)
-
-    def _ask(self, question: Callable[[sa.Connection], R]) -> R:
+    def _ask(self, questions: Sequence[Question]) -> list[object]:
+        """Answer all in one read transaction, so that they see the same database, and each by itself."""
         try:
             with self._database.reader() as sql:
-                return question(sql)
+                return [self._answer(sql, question) for question in questions]
         except sqlite.DATABASE_ERRORS as error:
-            raise sqlite.translate(error, self._database.target) from error
+            return [sqlite.translate(error, self._database.target) for _ in questions]
+
+    def _answer(self, sql: sa.Connection, question: Question) -> object:
+        try:
+            return question(sql)
+        except sqlite.DATABASE_ERRORS as error:
+            return sqlite.translate(error, self._database.target)
+        except Exception as error:  # noqa: BLE001  # It is this reader's outcome, whatever it is.
+            return error
+
+    async def _read(self, question: Callable[[sa.Connection], R]) -> R:
+        return cast(R, await _open(self._quick).submit(question))
+
+    async def _read_on(self, question: Callable[[sa.Connection], R]) -> R:
+        return cast(R, await _open(self._slow).submit(question))
 
     async def load(self, run_id: bytes) -> Loaded:
         return await self._read(lambda sql: reads.load(sql, run_id))
@@ -102,16 +110,16 @@ class SqlStore:
         return await self._read(lambda sql: reads.find(sql, prefix))
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
-        return await self._read(lambda sql: reads.runs(sql, which))
+        return await self._read_on(lambda sql: reads.runs(sql, which))
 
     async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
         return await self._read(lambda sql: claims.next_due(sql, machines, only))
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]:
-        return await self._read(lambda sql: reads.history(sql, run_id))
+        return await self._read_on(lambda sql: reads.history(sql, run_id))
 
     async def calls(self, run_id: bytes, seq: int | None = None) -> list[CallRecord]:
-        return await self._read(lambda sql: reads.calls(sql, run_id, seq))
+        return await self._read_on(lambda sql: reads.calls(sql, run_id, seq))
 
     async def attempts(self, run_id: bytes, seq: int | None = None) -> list[AttemptRecord]:
         return await self._read(lambda sql: reads.attempts(sql, run_id, seq))
@@ -123,10 +131,10 @@ class SqlStore:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
-        return await self._read(lambda sql: reads.feed(sql, after, run_id, limit))
+        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit))
 
     async def transcript(self, head: bytes) -> list[str]:
-        return await self._read(lambda sql: reads.transcript(sql, head))
+        return await self._read_on(lambda sql: reads.transcript(sql, head))
 
     async def blob(self, hash: bytes) -> str:
         return await self._read(lambda sql: reads.blob(sql, hash))
@@ -135,8 +143,10 @@ class SqlStore:
         return await self._read(lambda sql: reads.spec(sql, fingerprint))
 
     async def verify(self, run_id: bytes) -> list[str]:
-        return await self._read(lambda sql: verify(sql, run_id))
+        return await self._read_on(lambda sql: verify(sql, run_id))
 
 
-def _not_open() -> StoreUnavailable:
-    return StoreUnavailable("the store is not open")
+def _open(thread: Batched[W] | None) -> Batched[W]:
+    if thread is None:
+        raise StoreUnavailable("the store is not open")
+    return thread

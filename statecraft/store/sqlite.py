@@ -150,11 +150,6 @@ class Sqlite:
         """For compiling statements."""
         return self._writer.dialect
 
-    @property
-    def readers(self) -> int:
-        """How many reads may go on at once."""
-        return 1 if self.target.path is None else 4
-
     def writer(self) -> Link:
         """Open the connection that writes."""
         return Link(self._writer.connect(), self._gate)
@@ -231,7 +226,7 @@ def triggers() -> list[str]:
     """The rules that no constraint can say: what may never change, never be deleted, never be replaced."""
     kept = [table.name for table in tables.APPEND_ONLY]
     rules = [(f"{name}_no_update", f"BEFORE UPDATE ON {name}", f"{name} is append-only") for name in kept]
-    rules += [(f"{name}_no_delete", f"BEFORE DELETE ON {name}", f"{name} is append-only") for name in [*kept, "runs", "reviews"]]
+    rules += [(f"{name}_no_delete", f"BEFORE DELETE ON {name}", f"{name} rows stay") for name in [*kept, "runs", "reviews"]]
     # INSERT OR REPLACE deletes without firing DELETE triggers, so a row that exists must be refused before that.
     for number, (name, same) in enumerate(_IDENTITY):
         known = f"BEFORE INSERT ON {name} WHEN EXISTS (SELECT 1 FROM {name} AS old WHERE {same})"  # noqa: S608  # our own words
@@ -243,17 +238,20 @@ def _refuse(name: str, when: str, message: str) -> str:
     return f"CREATE TRIGGER {name} {when} BEGIN SELECT RAISE(ABORT, '{message}'); END"
 
 
+_SAME_VISIT = "old.run_id = NEW.run_id AND old.seq = NEW.seq"
+_SAME_QUESTION = f"{_SAME_VISIT} AND old.digest = NEW.digest AND old.occurrence = NEW.occurrence"
 _IDENTITY = (
     ("machines", "old.fingerprint = NEW.fingerprint"),
     ("payloads", "old.hash = NEW.hash AND old.body <> NEW.body"),
     ("messages", "old.hash = NEW.hash AND (old.body <> NEW.body OR old.parent IS NOT NEW.parent)"),
     ("runs", "old.run_id = NEW.run_id"),
     ("runs", "old.key = NEW.key"),
-    ("transitions", "old.run_id = NEW.run_id AND old.seq = NEW.seq"),
-    ("calls", "old.run_id = NEW.run_id AND old.seq = NEW.seq AND old.idx = NEW.idx"),
-    ("calls", "old.run_id = NEW.run_id AND old.seq = NEW.seq AND old.digest = NEW.digest AND old.occurrence = NEW.occurrence"),
-    ("reviews", "old.run_id = NEW.run_id AND old.seq = NEW.seq"),
-    ("deaths", "old.run_id = NEW.run_id AND old.seq = NEW.seq AND old.epoch = NEW.epoch"),
+    ("transitions", _SAME_VISIT),
+    ("calls", f"{_SAME_VISIT} AND old.idx = NEW.idx"),
+    ("calls", _SAME_QUESTION),
+    ("attempts", f"{_SAME_QUESTION} AND old.attempt = NEW.attempt AND old.kind = NEW.kind"),
+    ("reviews", _SAME_VISIT),
+    ("deaths", f"{_SAME_VISIT} AND old.epoch = NEW.epoch"),
     *(
         (name, "old.rowid = NEW.rowid")
         for name in ("machines", "messages", "runs", "transitions", "calls", "attempts", "reviews")

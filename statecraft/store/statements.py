@@ -1,7 +1,8 @@
-"""The statements of the hot path. Each is compiled once per store and run with ready-made tuples."""
+"""The statements of the hot path. Each is compiled once and run with ready-made tuples."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,31 @@ class Statement:
         keys = self.order if isinstance(self.sql, sa.Insert) and self.sql.select is None else None
         compiled = self.sql.compile(dialect=dialect, column_keys=keys)
         assert tuple(getattr(compiled, "positiontup", ())) == self.order, (self.name, self.order, compiled.positiontup)
+        return str(compiled)
+
+
+class Query:
+    """A SELECT that is asked often. Compiled once per connection and run by the driver alone, since building and
+    compiling a statement costs many times what running it does."""
+
+    def __init__(self, select: sa.Select[*tuple[Any, ...]], *order: str) -> None:
+        self._select = select
+        self._order = order
+        self._row: Any = namedtuple("Row", select.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024  # the select names them
+
+    def ask(self, sql: sa.Connection, *values: object) -> list[Any]:
+        """Its rows, with a field for each column; `values` in the order given to the query."""
+        text = sql.info.get(self) or self._compile(sql)
+        cursor = sql.connection.cursor()
+        cursor.execute(text, values)
+        found = [self._row(*row) for row in cursor.fetchall()]
+        cursor.close()
+        return found
+
+    def _compile(self, sql: sa.Connection) -> str:
+        compiled = self._select.compile(dialect=sql.dialect)
+        assert tuple(getattr(compiled, "positiontup", ())) == self._order, self._order
+        sql.info[self] = str(compiled)
         return str(compiled)
 
 
@@ -112,7 +138,39 @@ REVIEW = _review()
 DEATH = _insert(t.deaths)
 FEED = _insert(t.feed, "pos")
 
+
+def _claimed(name: str, values: dict[str, object], status: Status | None = None) -> Statement:
+    """An UPDATE of a head that was looked at just before, under this epoch."""
+    order = tuple(value.key for column in t.runs.columns if isinstance(value := values.get(column.name), sa.BindParameter))
+    where = [t.runs.c[name] == sa.bindparam(f"held_{name}", type_=t.runs.c[name].type) for name in ("run_id", "epoch")]
+    if status is not None:
+        where.append(t.runs.c.status == sa.literal_column(f"'{status}'"))
+    return Statement(name, sa.update(t.runs).values(values).where(*where), (*order, "held_run_id", "held_epoch"), exact=True)
+
+
+def _params(*names: str) -> dict[str, object]:
+    return {name: _param(name, t.runs) for name in names}
+
+
+_FREED: dict[str, object] = {"waiting_for": sa.null(), "due_at": sa.null()}
+TAKE = _claimed(
+    "take",
+    _FREED
+    | {"status": sa.literal_column(f"'{Status.RUNNING}'"), "epoch": t.runs.c.epoch + sa.literal_column("1")}
+    | {"attempts": t.runs.c.attempts + sa.literal_column("1")}
+    | _params("owner", "lease_until", "updated_at"),
+)
+RENEW = _claimed("renew", _params("lease_until"), Status.RUNNING)
+CANCEL = _claimed(
+    "cancel",
+    _FREED
+    | {"status": sa.literal_column(f"'{Status.CANCELLED}'"), "epoch": t.runs.c.epoch + sa.literal_column("1")}
+    | {"owner": sa.null(), "lease_until": sa.null()}
+    | _params("updated_at", "finished_at", "reason"),
+)
+
 IN_ORDER = (
-    PAYLOAD, MESSAGE, RUN, ADVANCE, SETTLE, DECIDE, TRANSITION, DECISION, SNAPSHOT, CALL, ATTEMPT, PARK, REVIEW, DEATH, FEED,
+    PAYLOAD, MESSAGE, TRANSITION, RUN, ADVANCE, SETTLE, DECIDE, DECISION, SNAPSHOT, CALL, ATTEMPT, PARK, REVIEW, DEATH,
+    TAKE, RENEW, CANCEL, FEED,
 )  # fmt: skip
-"""What a row refers to is written before it."""
+"""What a row refers to is written before it. So a head finds its link of the journal, and no check is left for later."""

@@ -45,8 +45,8 @@ class ManualClock:
         await self.alarm(self._now + int(seconds * 1_000_000))
 
     def alarm(self, when: int) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """A future that `advance` completes when it passes the instant `when`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
         self._asleep.set()
         heapq.heappush(self._sleepers, (when, self._count, future))
@@ -74,28 +74,35 @@ class _ManualTimeout:
     def __init__(self, clock: ManualClock, seconds: float | None) -> None:
         self._clock, self._seconds = clock, seconds
         self._alarm: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        """How many cancellations were under way when the block was entered; those are not ours to take back."""
         self._expired = False
 
     def expired(self) -> bool:
         return self._expired
 
     async def __aenter__(self) -> Timeout:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
         if self._seconds is not None:
-            task = asyncio.current_task()
-            assert task is not None
             self._alarm = self._clock.alarm(self._clock.now() + int(self._seconds * 1_000_000))
-
-            def ring(alarm: asyncio.Future[None]) -> None:
-                if not alarm.cancelled():
-                    self._expired = True
-                    task.cancel()
-
-            self._alarm.add_done_callback(ring)
+            self._alarm.add_done_callback(self._ring)
+            if self._seconds <= 0:
+                self._alarm.set_result(None)
         return self
 
+    def _ring(self, alarm: asyncio.Future[None]) -> None:
+        if not alarm.cancelled() and self._task is not None:
+            self._expired = True
+            self._task.cancel()
+
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._alarm is not None and not self._alarm.done():
+        task, self._task = self._task, None  # An alarm that rings in this very moment must not cancel what comes after.
+        if self._alarm is not None:
             self._alarm.cancel()
-        task = asyncio.current_task()
-        if self._expired and kind is asyncio.CancelledError and task is not None and task.uncancel() == 0:
-            raise TimeoutError from error
+        if self._expired and task is not None:
+            ours = task.uncancel() <= self._cancelling
+            if ours and kind is asyncio.CancelledError:
+                raise TimeoutError from error

@@ -57,11 +57,14 @@ def test_a_shipped_machine_is_found_by_its_name_and_by_both_of_its_modules() -> 
         ("post.py", "TARGET 'post.py' names no machine: write post.py:letters"),
         ("broken:x", "importing broken failed with ZeroDivisionError"),
         ("hungry:x", "importing hungry failed with ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("leaving:x", "importing leaving failed with SystemExit: 3"),
+        ("leaving.py:x", "importing leaving.py failed with SystemExit: 3"),
         ("draft:draft", "machine draft is not closed"),
     ],
 )
 def test_each_way_to_be_wrong_has_its_own_words(place: Path, text: str, said: str) -> None:
     (place / "broken.py").write_text("1 / 0\n")
+    (place / "leaving.py").write_text("raise SystemExit(3)\n")
     (place / "hungry.py").write_text("import no_such_thing\n")
     (place / "draft.py").write_text(OPEN)
     with pytest.raises(ConfigError) as caught:

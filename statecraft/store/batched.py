@@ -1,7 +1,7 @@
-"""Group commit: whatever waits while one batch is being committed makes up the next one.
+"""Work done in batches: whatever waits while one batch is in hand makes up the next one.
 
-One thread commits. No timer: a lone write goes at once, and many writers share one flush to the disk. All writes that
-tasks submit in one round of the event loop leave it as one list, and one call into the loop resolves a batch.
+One thread does the work. No timer: a lone item goes at once, and many share one transaction. All items that tasks
+submit in one round of the event loop leave it as one list, and one call into the loop resolves a batch.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ LARGEST_BATCH = 200
 Entry = tuple[W, "asyncio.Future[object]"]
 
 
-class Committer(Generic[W]):
-    """Feeds batches of writes to `commit` on a thread of its own, and gives each writer its outcome.
+class Batched(Generic[W]):
+    """Feeds batches of items to `work` on a thread of its own, and gives each submitter its outcome.
 
-    `commit` answers one outcome per write, an exception meaning refusal. If it raises, the committer is dead: the
-    writes at hand and every later one fail with `StoreUnavailable`.
+    `work` answers one outcome per item, an exception meaning refusal. If it raises, the thread is dead: the items at
+    hand and every later one fail with `StoreUnavailable`.
     """
 
-    def __init__(self, commit: Callable[[Sequence[W]], list[object]]) -> None:
-        self._commit = commit
+    def __init__(self, work: Callable[[Sequence[W]], list[object]], name: str) -> None:
+        self._work = work
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Entry[W]] = []
         self._queue: SimpleQueue[list[Entry[W]] | None] = SimpleQueue()
         self._ended = self._loop.create_future()
         self._closed = False
         self._dead: BaseException | None = None
-        threading.Thread(target=self._work, name="statecraft commit", daemon=True).start()
+        threading.Thread(target=self._serve, name=f"statecraft {name}", daemon=True).start()
 
-    def submit(self, write: W) -> asyncio.Future[object]:
-        """Answers when the write is durable or refused. Writes are applied in the order in which they are submitted."""
+    def submit(self, item: W) -> asyncio.Future[object]:
+        """Answers when the item is done or refused. Items are worked on in the order in which they are submitted."""
         if self._dead is not None or self._closed:
             raise self._gone()
         if not self._waiting:
             self._loop.call_soon(self._flush)
         future = self._loop.create_future()
-        self._waiting.append((write, future))
+        self._waiting.append((item, future))
         return future
 
     async def close(self) -> None:
-        """Commit what was submitted, then end the thread."""
+        """Finish what was submitted, then end the thread."""
         if not self._closed:
             self._closed = True
             self._flush()
@@ -65,13 +65,13 @@ class Committer(Generic[W]):
     def _gone(self) -> StoreUnavailable:
         if self._dead is None:
             return StoreUnavailable("the store is closed")
-        gone = StoreUnavailable(f"the store stopped writing ({self._dead!r}); open it again and resume the runs")
+        gone = StoreUnavailable(f"the store stopped working ({self._dead!r}); open it again and resume the runs")
         gone.__cause__ = self._dead
         return gone
 
-    # --- the committing thread ---------------------------------------------------------------------------------------
+    # --- the working thread ------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _serve(self) -> None:
         try:
             while (entries := self._take()) is not None:
                 for start in range(0, len(entries), LARGEST_BATCH):
@@ -80,7 +80,7 @@ class Committer(Generic[W]):
             self._call(self._finish)
 
     def _take(self) -> list[Entry[W]] | None:
-        """Wait for writes, then take the lists that came meanwhile too, as far as they fit."""
+        """Wait for items, then take the lists that came meanwhile too, as far as they fit."""
         entries = self._queue.get()
         while entries is not None and len(entries) < LARGEST_BATCH and not self._queue.empty():
             more = self._queue.get()
@@ -93,8 +93,8 @@ class Committer(Generic[W]):
     def _one_batch(self, entries: Sequence[Entry[W]]) -> None:
         if self._dead is None:
             try:
-                outcomes = self._commit([write for write, _ in entries])
-            except BaseException as error:  # noqa: BLE001  # Nobody may wait for ever for a dead committer.
+                outcomes = self._work([item for item, _ in entries])
+            except BaseException as error:  # noqa: BLE001  # Nobody may wait for ever for a dead thread.
                 self._dead = error
             else:
                 self._call(_resolve, entries, outcomes)
@@ -113,7 +113,7 @@ class Committer(Generic[W]):
 
 
 def _resolve(entries: Sequence[Entry[W]], outcomes: Sequence[object]) -> None:
-    """Give each writer its outcome, unless it stopped waiting."""
+    """Give each submitter its outcome, unless it stopped waiting."""
     for (_, future), outcome in zip(entries, outcomes, strict=True):
         if future.done():
             continue

@@ -1,0 +1,218 @@
+"""A process that dies at a chosen commit and is started again, as often as asked, within one test.
+
+A life is one runtime over one database file. The probe of its store raises `Death` just before or just after a commit:
+from then on that runtime can write nothing, and it is taken down at once. The next life is a new runtime with a new
+owner, and goes on with the same story. Time belongs to the world, not to a life: it stands still but for parked runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from statecraft import Data, Event, Machine, Runtime, Settings
+from statecraft.calls.retry import RetryPolicy
+from statecraft.clock import instant
+from statecraft.errors import RunClosed, StoreUnavailable
+from statecraft.ids import RandomIds
+from statecraft.llm.port import LLM
+from statecraft.records import RunRecord, Status, Waiting
+from statecraft.store import open_store
+from statecraft.testing import ManualClock
+
+D = TypeVar("D", bound=Data)
+
+LONG = timedelta(days=300)
+"""No lease ends and no poller looks around by itself: only what the run does makes commits."""
+
+SETTINGS = Settings(lease=LONG, poll=LONG, retry=RetryPolicy(first=0.0))
+
+HANGS = 20.0
+"""Real seconds after which a life that neither dies nor ends is a failure; it takes a few hundredths of one."""
+
+RUN_ID = bytes(range(16))
+
+Row = tuple[Any, ...]
+
+
+class Death(BaseException):
+    """The end of a process: nobody catches it."""
+
+
+class Dying:
+    """A store's probe that raises `Death` at persistence point number `at` (from 0; None: never)."""
+
+    def __init__(self, at: int | None, died: Callable[[], object]) -> None:
+        self.at, self._died = at, died
+        self.points = 0
+        self.dead = False
+
+    def __call__(self, point: str) -> None:
+        if self.points == self.at:
+            self.dead = True
+            self._died()
+            raise Death(point)
+        self.points += 1
+
+
+class FirstIsFixed(RandomIds):
+    """The first run of a database has always the same id, so that two worlds can be compared byte by byte."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.fresh = True
+
+    def run_id(self, now: int) -> bytes:
+        return RUN_ID if self.fresh else super().run_id(now)
+
+
+@dataclass
+class World(Generic[D]):
+    """What outlives a process: the file, the clock, the outside, and the person who decides."""
+
+    folder: Path
+    machine: Machine[D]
+    data: D
+    llm: Callable[[World[D]], LLM] | None = None
+    decision: Event | None = None
+    life: int = 0
+    """The number of the process that lives now, from 0."""
+    clock: ManualClock = field(default_factory=ManualClock)
+    ids: FirstIsFixed = field(default_factory=lambda: FirstIsFixed(3))
+    effects: list[tuple[int, str]] = field(default_factory=list)
+    """(life, idempotency key or transcript) of everything done to the outside."""
+    points: list[int] = field(default_factory=list)
+    """Persistence points that each life passed."""
+    noises: list[str] = field(default_factory=list)
+    """What an event loop complained about."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "runs.db"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    # --- living ------------------------------------------------------------------------------------------------------
+
+    def live(self, at: int | None = None) -> RunRecord | None:
+        """One process, from its start to its death at point `at` (None) or to the end of the run (its head)."""
+        self.ids.fresh = self.ask("SELECT 1 FROM sqlite_master WHERE name = 'runs'") == [] or self.ask("SELECT 1 FROM runs") == []
+        try:
+            return asyncio.run(self._live(at))
+        finally:
+            self.life += 1
+
+    async def _live(self, at: int | None) -> RunRecord | None:
+        loop, died = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(lambda _, context: self.noises.append(str(context)))
+        probe = Dying(at, lambda: loop.call_soon_threadsafe(died.set))
+        story = asyncio.ensure_future(self._story(probe))
+        death = asyncio.ensure_future(died.wait())
+        over, _ = await asyncio.wait({story, death}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS)
+        death.cancel()
+        if not over:
+            story.cancel()
+            raise AssertionError(f"life {self.life} hangs after {probe.points} points: {self.ask('SELECT * FROM runs')}")
+        if probe.dead:
+            story.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
+                await story
+            self.points.append(probe.points)
+            return None
+        run = await story
+        self.points.append(probe.points)
+        return run
+
+    async def _story(self, probe: Dying) -> RunRecord:
+        """What every process does, whatever came before it."""
+        model = None if self.llm is None else self.llm(self)
+        options: dict[str, Any] = {"settings": SETTINGS, "clock": self.clock, "ids": self.ids, "llm": model}
+        async with Runtime(self.url, machines=[self.machine], store=open_store(self.url, probe=probe), **options) as runtime:
+            run = await runtime.start(self.machine, self.data, key="the-run")
+            with contextlib.suppress(RunClosed):
+                await runtime.resume(run.id, force=True)
+            time = asyncio.create_task(self._let_time_pass(runtime, run.id))
+            try:
+                run = await runtime.wait(run.id)
+                while run.status is Status.WAITING:
+                    assert self.decision is not None
+                    await runtime.send(run.id, self.decision, by="ann")
+                    run = await runtime.wait(run.id)
+            finally:
+                time.cancel()
+            assert await runtime.verify(run.id) == []
+            replayed = await runtime.replay(run.id)
+            assert replayed.agrees, str(replayed.divergence)
+            return run
+
+    async def _let_time_pass(self, runtime: Runtime, run_id: str) -> None:
+        """Whenever the run is parked until some instant, that instant comes."""
+        async for entry in runtime.follow(run_id):
+            run = await runtime.get(run_id) if entry.kind == "waiting" else None
+            if run is not None and run.waiting_for in {Waiting.TIMER, Waiting.RETRY} and run.due_at is not None:
+                await self.clock.advance(max(timedelta(0), run.due_at - instant(self.clock.now())))
+                # A poller that was just about to sleep when the clock jumped would sleep for as long again.
+                runtime._worker.poke()
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def ask(self, sql: str) -> list[Row]:
+        with closing(sqlite3.connect(self.path)) as raw:
+            return raw.execute(sql).fetchall()
+
+    def sound(self) -> None:
+        """What must hold of the file at every moment, also between two lives."""
+        assert self.ask("PRAGMA integrity_check") == [("ok",)]
+        assert self.ask("PRAGMA foreign_key_check") == []
+
+    def written(self) -> set[Row]:
+        """Every row that may never change again."""
+        with closing(sqlite3.connect(self.path)) as raw:
+            known = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            kept = [name for name in ("transitions", "calls", "attempts", "payloads", "messages", "feed") if name in known]
+            return {(name, *row) for name in kept for row in raw.execute(f"SELECT * FROM {name}")}
+
+    def journal(self) -> list[Row]:
+        """The moves, with what they carried and when they were made."""
+        return self.ask(
+            "SELECT seq, source, event, target, at, actor, guards, calls, input_tokens, output_tokens,"
+            " coalesce(payload, hex(payload_hash)) FROM transitions ORDER BY seq"
+        )
+
+    def calls(self) -> list[Row]:
+        """The finished calls, in an order that does not depend on which of two was faster. A drawn number is not compared."""
+        return self.ask(
+            "SELECT seq, kind, name, hex(digest), occurrence, ok, attempts, input_tokens, output_tokens,"
+            " CASE kind WHEN 'random' THEN '' ELSE coalesce(result, hex(result_hash)) END FROM calls"
+            " ORDER BY seq, digest, occurrence"
+        )
+
+    def attempts(self) -> list[Row]:
+        return self.ask("SELECT seq, hex(digest), occurrence, attempt, kind, due_at FROM attempts ORDER BY 1, 2, 3, 4, 5")
+
+
+def pairs(first: int, second: int, *, most: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Pairs of points: all of them, or `most` drawn ones."""
+    every = [(a, b) for a in range(first) for b in range(second)]
+    yield from every if len(every) <= most else sorted(random.Random(seed).sample(every, most))
+
+
+def lives(world: World[D], points: Sequence[int], between: Callable[[], None] = lambda: None) -> RunRecord:
+    """Die at each of the points in turn (a life that ends before its point does not die), then live to the end."""
+    for at in points:
+        if (ended := world.live(at)) is not None:
+            return ended
+        between()
+    ended = world.live()
+    assert ended is not None
+    return ended

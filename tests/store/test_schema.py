@@ -1,0 +1,311 @@
+"""The database itself refuses what must not happen: raw SQL on the real schema, no Python in between."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from statecraft.records import Status
+from statecraft.store.port import Head
+from statecraft.store.sql import SqlStore
+from statecraft.store.tables import metadata
+from tests.store.rig import OTHER, PAPER, Story, path_of, within
+
+RUN, NEW, WAITING, CLOSED = "r" * 16, "n" * 16, "w" * 16, "c" * 16
+
+
+async def history(store: SqlStore) -> None:
+    """Run r works in its second step, with a call and an attempt; w waits for a review; c is done, its review decided."""
+    number = await store.register(PAPER)
+    await store.register(OTHER)
+    working = Story(number, RUN.encode())
+    for write in (
+        working.start(key="order-1"),
+        working.move("more", snapshot="{}"),
+        working.call('"q"'),
+        working.attempt('"q"', 1),
+    ):
+        await store.submit(write)
+    asking, decided = Story(number, WAITING.encode()), Story(number, CLOSED.encode())
+    for story in (asking, decided):
+        await store.submit(story.start())
+        await store.submit(story.move("asked"))
+        await store.submit(story.ask_person())
+    await store.submit(decided.move("approved", head=Head(Status.DONE), decision=True, actor="ann"))
+    dead = Story(number, b"d" * 16)
+    await store.submit(dead.start())
+    await store.submit(dead.die())
+
+
+@pytest.fixture
+def raw(url: str) -> Iterator[sqlite3.Connection]:
+    within(url, history)
+    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as link:
+        link.execute("PRAGMA foreign_keys=ON")
+        yield link
+
+
+def run_row(run_id: str = NEW, **other: object) -> str:
+    """An INSERT of a head at step 0 in draft, ready, but for what is given."""
+    values: dict[str, object] = {
+        "run_id": f"x'{run_id.encode().hex()}'",
+        "machine": 1,
+        "seq": 0,
+        "state": "'draft'",
+        "status": "'ready'",
+        "epoch": 0,
+        "attempts": 0,
+        "due_at": 1,
+        "created_at": 1,
+        "updated_at": 1,
+        "trace_id": "''",
+    }
+    values.update(other)
+    return f"INTO runs({', '.join(values)}) VALUES({', '.join(map(str, values.values()))})"
+
+
+def link_row(run_id: str, seq: int, source: str, event: str, target: str, machine: int = 1, **other: object) -> str:
+    """An INSERT of a transition."""
+    values: dict[str, object] = {
+        "run_id": f"x'{run_id.encode().hex()}'",
+        "seq": seq,
+        "machine": machine,
+        "source": f"'{source}'",
+        "event": f"'{event}'",
+        "target": f"'{target}'",
+        "epoch": 1,
+        "at": 1,
+        "calls": 0,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "hash": "zeroblob(32)",
+        "guards": "'[]'",
+        "payload": "'{}'",
+    }
+    values.update(other)
+    return f"INTO transitions({', '.join(values)}) VALUES({', '.join(map(str, values.values()))})"
+
+
+def call_row(seq: int, idx: int, digest: str = "randomblob(32)", **other: object) -> str:
+    """An INSERT of a call of run r."""
+    values: dict[str, object] = {
+        "run_id": f"x'{RUN.encode().hex()}'",
+        "seq": seq,
+        "idx": idx,
+        "kind": "'llm'",
+        "name": "'m'",
+        "digest": digest,
+        "occurrence": 0,
+        "ok": 1,
+        "attempts": 1,
+        "started_at": 1,
+        "finished_at": 1,
+        "epoch": 1,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "hash": "zeroblob(32)",
+        "request": "'1'",
+        "result": "'1'",
+    }
+    values.update(other)
+    return f"INTO calls({', '.join(values)}) VALUES({', '.join(map(str, values.values()))})"
+
+
+def attempt_row(seq: int) -> str:
+    """An INSERT of the attempt that run r has at step 1, at another step."""
+    return f"INTO attempts SELECT 9, run_id, {seq}, digest, 0, 1, 'overloaded', 'x', 1, 1, 1, '' FROM calls"
+
+
+def review_row(run_id: str) -> str:
+    """An INSERT of a review of step 1."""
+    columns = "run_id, seq, state, requested_at, events, question, show"
+    return f"INTO reviews({columns}) SELECT run_id, 1, 'review', 1, '[]', '', '' FROM runs {where(run_id)}"
+
+
+def insert(row: str) -> str:
+    return f"INSERT {row}"
+
+
+def replace(row: str) -> str:
+    return f"INSERT OR REPLACE {row}"
+
+
+def where(run_id: str) -> str:
+    return f"WHERE run_id = x'{run_id.encode().hex()}'"
+
+
+ASKED = "(SELECT digest FROM calls)"
+MACHINE = f"INTO machines(fingerprint, name, version, spec) VALUES('{'a' * 64}', 'x', '1', '{{}}')"
+
+ILLEGAL = {
+    # --- the journal is a path in the machine ---
+    "an edge that does not exist": insert(link_row(RUN, 2, "draft", "approved", "done")),
+    "an existing edge from the wrong state": insert(link_row(RUN, 2, "review", "approved", "done")),
+    "a gap in the steps": insert(link_row(RUN, 3, "draft", "more", "draft")),
+    "the same step twice": insert(link_row(RUN, 1, "draft", "more", "draft")),
+    "the same step with another end": insert(link_row(RUN, 1, "draft", "asked", "review")),
+    "an edge of another machine": insert(link_row(RUN, 2, "draft", "more", "draft", machine=2)),
+    "an edge of no machine": insert(link_row(RUN, 2, "draft", "more", "draft", machine=9)),
+    "starting twice": insert(link_row(RUN, 2, "", "start", "draft")),
+    "beginning in the middle": insert(link_row(NEW, 0, "draft", "more", "draft")),
+    "beginning with step one": insert(link_row(NEW, 1, "", "start", "draft")),
+    "a step before the start": insert(link_row(NEW, -1, "", "start", "draft")),
+    "a move after the end": insert(link_row(CLOSED, 3, "done", "more", "draft")),
+    "changing history": "UPDATE transitions SET payload = '{}'",
+    "changing one hash": f"UPDATE transitions SET hash = zeroblob(32) {where(RUN)}",
+    "deleting history": "DELETE FROM transitions",
+    "deleting the last step": f"DELETE FROM transitions {where(RUN)} AND seq = 1",
+    "replacing a step": replace(link_row(RUN, 1, "draft", "more", "draft")),
+    "replacing a step by its place in the file": replace(link_row(NEW, 0, "", "start", "draft", rowid=2)),
+    "a step without a payload": insert(link_row(RUN, 2, "draft", "more", "draft", payload="NULL")),
+    "a step with two payloads": insert(link_row(RUN, 2, "draft", "more", "draft", payload_hash="zeroblob(32)")),
+    "a payload that is not stored": insert(
+        link_row(RUN, 2, "draft", "more", "draft", payload="NULL", payload_hash="zeroblob(32)")
+    ),
+    "a short hash": insert(link_row(RUN, 2, "draft", "more", "draft", hash="zeroblob(8)")),
+    "a number as text": insert(link_row(RUN, 2, "draft", "more", "draft", epoch="'one'")),
+    # --- machines never change ---
+    "changing a machine": "UPDATE machines SET spec = '{}'",
+    "deleting a machine": "DELETE FROM machines WHERE machine = 2",
+    "the same fingerprint twice": insert(MACHINE),
+    "replacing a machine": replace(MACHINE),
+    "changing an edge": "UPDATE machine_edges SET target = 'done'",
+    "deleting an edge": "DELETE FROM machine_edges",
+    "an edge of an unknown machine": "INSERT INTO machine_edges VALUES(9, 'draft', 'x', 'done')",
+    # --- the head says what the journal says ---
+    "a head that runs ahead of its journal": f"UPDATE runs SET seq = 2 {where(RUN)}",
+    "a head in another state": f"UPDATE runs SET state = 'review' {where(RUN)}",
+    "a head that goes back": f"UPDATE runs SET seq = 0 {where(RUN)}",
+    "a head without a journal": insert(run_row()),
+    "a head of another run's id": f"UPDATE runs SET run_id = x'{NEW.encode().hex()}' {where(RUN)}",
+    "an epoch that goes back": f"UPDATE runs SET epoch = 0 {where(RUN)}",
+    "half a lease": f"UPDATE runs SET owner = NULL {where(RUN)}",
+    "the other half of a lease": f"UPDATE runs SET lease_until = NULL {where(RUN)}",
+    "a lease on a waiting run": f"UPDATE runs SET owner = 'x', lease_until = 1 {where(WAITING)}",
+    "running without a lease": f"UPDATE runs SET owner = NULL, lease_until = NULL {where(RUN)}",
+    "ready without a due time": f"UPDATE runs SET status = 'ready', owner = NULL, lease_until = NULL {where(RUN)}",
+    "running with a due time": f"UPDATE runs SET due_at = 1 {where(RUN)}",
+    "waiting without a reason": f"UPDATE runs SET waiting_for = NULL {where(WAITING)}",
+    "waiting for nobody knows what": f"UPDATE runs SET waiting_for = 'rain' {where(WAITING)}",
+    "waiting for time that never comes": f"UPDATE runs SET waiting_for = 'timer' {where(WAITING)}",
+    "a reason to wait while running": f"UPDATE runs SET waiting_for = 'review' {where(RUN)}",
+    "an unknown status": f"UPDATE runs SET status = 'lost' {where(WAITING)}",
+    "an end without its time": f"UPDATE runs SET status = 'done', owner = NULL, lease_until = NULL {where(RUN)}",
+    "a time of an end that is none": f"UPDATE runs SET finished_at = 1 {where(RUN)}",
+    "opening a closed run": f"UPDATE runs SET status = 'ready', due_at = 1, finished_at = NULL {where(CLOSED)}",
+    "changing a closed run": f"UPDATE runs SET reason = 'x' {where(CLOSED)}",
+    "deleting a run": f"DELETE FROM runs {where(RUN)}",
+    "replacing a run": replace(run_row(RUN, seq=1)),
+    "replacing the run that owns a key": replace(run_row(key="'order-1'")),
+    "a key twice": insert(run_row(key="'order-1'")),
+    "a run of an unknown machine": insert(run_row(machine=9)),
+    # --- calls and attempts belong to a visit, once ---
+    "a call of a visit that never was": insert(call_row(7, 0)),
+    "the same place twice": insert(call_row(1, 0)),
+    "the same question answered twice": insert(call_row(1, 1, ASKED)),
+    "replacing an answer": replace(call_row(1, 1, ASKED)),
+    "replacing a call in its place": replace(call_row(1, 0)),
+    "replacing a call by its place in the file": replace(call_row(1, 1, rowid=1)),
+    "changing an answer": "UPDATE calls SET result = '2'",
+    "deleting a call": "DELETE FROM calls",
+    "a call without a request": insert(call_row(1, 1, request="NULL")),
+    "a call that is neither good nor bad": insert(call_row(1, 1, ok=2)),
+    "an attempt at a visit that never was": insert(attempt_row(7)),
+    "the same attempt twice": insert(attempt_row(1)),
+    "replacing an attempt": replace(attempt_row(1)),
+    "changing an attempt": "UPDATE attempts SET message = ''",
+    "deleting an attempt": "DELETE FROM attempts",
+    # --- a review is asked once and decided once ---
+    "a review in a state the run was not in": insert(review_row(RUN)),
+    "a second review of a visit": insert(review_row(WAITING)),
+    "replacing a review": replace(review_row(CLOSED)),
+    "a decision that moved nothing": f"UPDATE reviews SET decision = 'approved', decided_at = 1 {where(WAITING)}",
+    "a decision without its time": f"UPDATE reviews SET decision = 'approved' {where(WAITING)}",
+    "a decider without a decision": f"UPDATE reviews SET decided_by = 'bob' {where(WAITING)}",
+    "another decision": f"UPDATE reviews SET decision = 'rejected' {where(CLOSED)}",
+    "another decider": f"UPDATE reviews SET decided_by = 'bob' {where(CLOSED)}",
+    "another question": f"UPDATE reviews SET question = 'Give me money?' {where(WAITING)}",
+    "deleting a review": f"DELETE FROM reviews {where(WAITING)}",
+    # --- texts are what their names say ---
+    "a snapshot of a step that never was": f"UPDATE snapshots SET seq = 9 {where(RUN)}",
+    "a message without its parent": "INSERT INTO messages VALUES(randomblob(32), randomblob(32), '{}')",
+    "a message that is its own parent": "INSERT INTO messages VALUES(zeroblob(32), zeroblob(32), '{}')",
+    "a message with a short name": "INSERT INTO messages VALUES(zeroblob(3), NULL, '{}')",
+    "a payload with a short name": "INSERT INTO payloads VALUES(zeroblob(3), '{}')",
+    "changing a death": "UPDATE deaths SET diagnosis = '{}'",
+    "deleting a death": "DELETE FROM deaths",
+    "changing the feed": "UPDATE feed SET at = 0",
+    "deleting from the feed": "DELETE FROM feed",
+    "an unknown kind in the feed": "INSERT INTO feed(run_id, kind, seq, idx, at) VALUES(zeroblob(16), 'rumour', 0, 0, 1)",
+    "a second schema version": "INSERT INTO schema_version VALUES(2, 2)",
+}
+
+LEGAL = {
+    "the next step with its head": [insert(link_row(RUN, 2, "draft", "more", "draft")), f"UPDATE runs SET seq = 2 {where(RUN)}"],
+    "a start": [insert(link_row(NEW, 0, "", "start", "draft")), insert(run_row())],
+    "a head first, in one transaction": [insert(run_row()), insert(link_row(NEW, 0, "", "start", "draft"))],
+    "two steps at once": [
+        insert(link_row(RUN, 2, "draft", "more", "draft")),
+        insert(link_row(RUN, 3, "draft", "asked", "review")),
+    ],
+    "another call": [insert(call_row(1, 1))],
+    "the same question again": [insert(call_row(1, 1, ASKED, occurrence=1))],
+    "a claim": [f"UPDATE runs SET status = 'running', waiting_for = NULL, owner = 'x', lease_until = 1 {where(WAITING)}"],
+}
+
+
+def dump(raw: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
+    """Every row of every table."""
+    return [raw.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2").fetchall() for table in metadata.sorted_tables]
+
+
+def attempted(raw: sqlite3.Connection, statements: list[str]) -> None:
+    """One transaction, as an outsider would make it."""
+    raw.execute("BEGIN")
+    try:
+        for statement in statements:
+            raw.execute(statement)
+        raw.execute("COMMIT")
+    except sqlite3.Error:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+        raise
+
+
+@pytest.mark.parametrize("what", ILLEGAL)
+def test_the_database_refuses(raw: sqlite3.Connection, what: str) -> None:
+    before = dump(raw)
+    with pytest.raises(sqlite3.IntegrityError):
+        attempted(raw, [ILLEGAL[what]])
+    assert dump(raw) == before
+
+
+@pytest.mark.parametrize("what", LEGAL)
+def test_the_database_accepts(raw: sqlite3.Connection, what: str) -> None:
+    before = dump(raw)
+    attempted(raw, LEGAL[what])
+    assert dump(raw) != before
+
+
+def test_a_stored_text_cannot_be_replaced_by_another(raw: sqlite3.Connection) -> None:
+    raw.execute("INSERT INTO payloads VALUES(zeroblob(32), 'one')")
+    raw.execute("INSERT INTO messages VALUES(zeroblob(32), NULL, 'one')")
+    for table, row in (("payloads", "zeroblob(32), 'two'"), ("messages", "zeroblob(32), NULL, 'two'")):
+        for verb in ("INSERT", "INSERT OR REPLACE"):
+            with pytest.raises(sqlite3.IntegrityError):
+                raw.execute(f"{verb} INTO {table} VALUES({row})")
+        for change in (f"UPDATE {table} SET body = 'two'", f"DELETE FROM {table}"):
+            with pytest.raises(sqlite3.IntegrityError):
+                raw.execute(change)
+    assert raw.execute("SELECT body FROM payloads UNION ALL SELECT body FROM messages").fetchall() == [("one",), ("one",)]
+
+
+def test_the_table_of_illegal_writes_names_every_table(raw: sqlite3.Connection) -> None:
+    assert {table.name for table in metadata.sorted_tables} == {
+        name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    }
+    written = " ".join(ILLEGAL.values())
+    assert not [table.name for table in metadata.sorted_tables if table.name not in written]
