@@ -131,8 +131,8 @@ def seeded(folder: Path, runs: int) -> tuple[sqlite3.Connection, list[bytes], in
     for run_id in ids:
         raw.execute(INSERT, (run_id, 0, number, "", "start", "ready", 1, 1, 0, 0, 0, None, b"0" * 32, "[]", "{}"))
         raw.execute(
-            "INSERT INTO runs(run_id, machine, seq, state, status, epoch, attempts, owner, lease_until, created_at, updated_at, trace_id)"
-            " VALUES(?,?,0,'ready','running',1,0,'me',99,1,1,'')",
+            "INSERT INTO runs(run_id, machine, seq, state, status, epoch, attempts, owner, lease_until, created_at, updated_at,"
+            " trace_id) VALUES(?,?,0,'ready','running',1,0,'me',99,1,1,'')",
             (run_id, number),
         )
     raw.execute("COMMIT")

@@ -7,7 +7,7 @@ from statecraft.clock import Clock
 from statecraft.engine.fit import merged
 from statecraft.engine.held import Held, hold
 from statecraft.engine.step import transition
-from statecraft.errors import AlreadyDecided, Fenced, IllegalEvent, NotWaiting, RunClosed
+from statecraft.errors import AlreadyDecided, Fenced, IllegalEvent, NotWaiting, RunClosed, RunHeld
 from statecraft.machine.definition import Definition, Refusal
 from statecraft.machine.event import Event, event_name
 from statecraft.records import RunRecord, Status, Waiting
@@ -18,7 +18,7 @@ async def decide(store: port.Store, clock: Clock, definition: Definition, run_id
     """Commit the decision; answers the run's status after it (`ready` if it goes on).
 
     Raises `RunClosed`, `NotWaiting`, `IllegalEvent`, `InvalidPayload` (it does not fit the run's data) or
-    `AlreadyDecided`; then nothing was written.
+    `AlreadyDecided`, or `RunHeld` if somebody claimed the run at this moment; then nothing was written.
     """
     loaded = await store.load(run_id)
     run = loaded.run
@@ -60,6 +60,11 @@ async def _lost(store: port.Store, held: Held, event: Event) -> Exception:
     run = await store.run(held.run_id)
     if run.status.closed and run.seq == held.seq:
         return RunClosed(f"run {run.id} was {run.status} meanwhile; {event_name(type(event))} was not recorded")
+    if run.seq == held.seq:
+        holder = run.owner or "another process"
+        return RunHeld(
+            f"run {run.id} was claimed by {holder} meanwhile; {event_name(type(event))} was not recorded: send it again"
+        )
     return AlreadyDecided(
         f"run {run.id} was decided meanwhile and stands in {run.state}; {event_name(type(event))} was not recorded"
     )

@@ -77,10 +77,10 @@ def serve() -> None:
             os.close(out)
             child(request, answer)
         os.close(answer)
-        if (limit := request.get("kill_after")) is not None:
-            # A child that ends closes its end of the pipe, which makes it readable.
-            if not select.select([out], [], [], limit)[0]:
-                os.kill(pid, signal.SIGKILL)
+        limit = request.get("kill_after")
+        # A child that ends closes its end of the pipe, which makes it readable.
+        if limit is not None and not select.select([out], [], [], limit)[0]:
+            os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         said = os.read(out, 4096).decode()
         os.close(out)

@@ -37,7 +37,6 @@ def asking() -> Machine[Note]:
     return machine
 
 
-@pytest.mark.xfail(strict=True, reason="engine.decide takes any fence for a decision of somebody else", raises=AlreadyDecided)
 def test_a_decision_fenced_by_a_claim_is_not_told_that_somebody_decided(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         machine = asking()
