@@ -15,11 +15,12 @@ from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, Timeout, stamp
-from statecraft.engine.context import Services, StepRun
+from statecraft.engine.context import StepRun
 from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
+from statecraft.engine.services import Services
 from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply

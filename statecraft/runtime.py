@@ -16,9 +16,9 @@ from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, SystemClock, micros, stamp
 from statecraft.engine import decide as decisions
 from statecraft.engine import owner
-from statecraft.engine.context import Services
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
+from statecraft.engine.services import Services
 from statecraft.engine.settings import Settings
 from statecraft.engine.step import Engine, first, machine_spec
 from statecraft.engine.versions import difference

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from statecraft.calls import classify
-from statecraft.calls.call import Call, Failure, Next, Reply, canonical
+from statecraft.calls.call import Call, Failure, Reply, canonical
 from statecraft.clock import instant
 from statecraft.engine.fanout import mapped, together
 from statecraft.engine.held import Held
-from statecraft.engine.settings import Settings
+from statecraft.engine.model import StepModel
+from statecraft.engine.services import Services
 from statecraft.errors import ErrorKind, NotAllowed
-from statecraft.ids import Ids
-from statecraft.llm.port import LLM
 from statecraft.machine.context import Run
 from statecraft.machine.data import Data
 from statecraft.records import Waiting
@@ -27,23 +25,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every handler of a runtime shares."""
-
-    stack: Next
-    """The call stack (`calls.stack.build`)."""
-    ids: Ids
-    llm: LLM | None
-    settings: Settings
-
-
 class StepRun(Run[D]):
     """The run as one visit's handler sees it. Lives as long as the handler."""
 
     def __init__(self, held: Held, services: Services) -> None:
-        from statecraft.engine.model import StepModel
-
         self.id = held.id
         self.data = cast(D, held.data)
         self.state = held.state
@@ -51,11 +36,18 @@ class StepRun(Run[D]):
         self.step = held.seq
         self.tools = held.definition.handlers[held.state].tools
         self.trace_id = held.trace_id
-        self.llm = StepModel(self, services)
         self.journal = held.visit
         """The journal of this visit; for the engine's own parts."""
         self._services = services
         self._may_call_tools = held.definition.states[held.state].tools
+
+    def __getattr__(self, name: str) -> Any:
+        # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
+        # to itself is only freed by the garbage collector.
+        if name != "llm":
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        self.llm = StepModel(self.state, self.journal, self._services, self.use)
+        return self.llm
 
     # --- tools -------------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from statecraft.calls import classify
 from statecraft.calls.call import Call, Reply, canonical
+from statecraft.calls.visit import Visit
 from statecraft.engine.fanout import together
+from statecraft.engine.services import Services
 from statecraft.engine.transcript import Transcript, describe
 from statecraft.errors import CallError, ErrorKind, NotAllowed
 from statecraft.llm import port
@@ -18,15 +20,15 @@ from statecraft.machine.context import Model
 from statecraft.records import Usage
 from statecraft.tools import Tool, ToolArgumentsInvalid
 
-if TYPE_CHECKING:
-    from statecraft.engine.context import Services, StepRun
+Use = Callable[[Tool[..., Any], Mapping[str, Any]], Awaitable[str]]
+"""Calls a tool of the state with JSON arguments; answers its result as JSON text."""
 
 
 class StepModel(Model):
     """The model as one visit's handler sees it."""
 
-    def __init__(self, run: StepRun[Any], services: Services) -> None:
-        self._run = run
+    def __init__(self, state: str, journal: Visit, services: Services, use: Use) -> None:
+        self._state, self._journal, self._use_tool = state, journal, use
         self._services = services
         self._transcript: Transcript | None = None
 
@@ -64,12 +66,12 @@ class StepModel(Model):
 
     def _llm(self) -> port.LLM:
         if self._services.llm is None:
-            raise NotAllowed(f"state {self._run.state} asks a model, but the runtime was given none; pass Runtime(..., llm=...)")
+            raise NotAllowed(f"state {self._state} asks a model, but the runtime was given none; pass Runtime(..., llm=...)")
         return self._services.llm
 
     async def _complete(self, request: port.Request) -> port.Reply:
         """One round with the model: one journaled call."""
-        visit, llm = self._run.journal, self._llm()
+        visit, llm = self._journal, self._llm()
         self._transcript = self._transcript or Transcript()
         head, nodes = self._transcript.head(request)
         text, blobs = describe(request, head)
@@ -105,7 +107,7 @@ class StepModel(Model):
             return _result(block, f"there is no tool {name!r}; there are: {', '.join(offered) or 'none'}", failed=True)
         try:
             tool.validate(arguments if isinstance(arguments, dict) else {})
-            text = await self._run.use(tool, dict(arguments) if isinstance(arguments, dict) else {})
+            text = await self._use_tool(tool, dict(arguments) if isinstance(arguments, dict) else {})
         except ToolArgumentsInvalid as error:
             return _result(block, str(error), failed=True)
         except CallError as error:

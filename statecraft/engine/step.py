@@ -11,7 +11,7 @@ from statecraft.calls.classify import said
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, micros
-from statecraft.engine.context import Services, StepRun
+from statecraft.engine.context import StepRun
 from statecraft.engine.diagnose import diagnosis
 from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
@@ -19,6 +19,7 @@ from statecraft.engine.held import SNAPSHOT_FLOOR, Held
 from statecraft.engine.jsonable import stored, to_json
 from statecraft.engine.limits import limit, overrun
 from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
+from statecraft.engine.services import Services
 from statecraft.machine.data import Data
 from statecraft.machine.definition import START_EVENT, Definition, Move, Refusal
 from statecraft.machine.event import Event, Failure, event_name
@@ -87,7 +88,8 @@ class Engine:
         held.visits[row.target] = held.visits.get(row.target, 0) + 1
         held.events.add(row.event)
         held.entered_at, held.payload_bytes = row.at, payload_bytes
-        held.usage += held.visit.usage
+        if held.visit.hashes:
+            held.usage += held.visit.usage
         held.visit = Visit(self.store, self.clock, held.run_id, row.seq, held.epoch)
 
     async def _ask(self, held: Held, question: Ask[Any]) -> Parked:

@@ -10,7 +10,7 @@ All instants are integer microseconds (UTC); ids are 16 bytes; payloads are JSON
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -311,7 +311,7 @@ class Store(Protocol):
         """Write a definition once (by fingerprint) and answer its number."""
         ...
 
-    async def submit(self, write: Write) -> object:
+    def submit(self, write: Write) -> Awaitable[object]:
         """Make one write durable and answer what its class says (None unless it says something)."""
         ...
 

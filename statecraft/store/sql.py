@@ -70,8 +70,8 @@ class SqlStore:
         assert isinstance(number, int)
         return number
 
-    async def submit(self, write: Write) -> object:
-        return await self._submit(write)
+    def submit(self, write: Write) -> asyncio.Future[object]:
+        return self._submit(write)
 
     def _submit(self, write: Step) -> asyncio.Future[object]:
         return _open(self._writer).submit(write)

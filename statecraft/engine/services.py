@@ -1,0 +1,21 @@
+"""What every handler of a runtime shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from statecraft.calls.call import Next
+from statecraft.engine.settings import Settings
+from statecraft.ids import Ids
+from statecraft.llm.port import LLM
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that a runtime lends to each visit."""
+
+    stack: Next
+    """The call stack (`calls.stack.build`)."""
+    ids: Ids
+    llm: LLM | None
+    settings: Settings
