@@ -112,6 +112,7 @@ def check(folder: pytest.TempPathFactory, plan: Plan, start: int, points: list[i
     assert story(folder, plan, start, points) == story(folder, plan, start, [])
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=PLANS, start=st.integers(0, 60), points=POINTS)
 def test_the_journal_of_a_random_machine_does_not_depend_on_its_crashes(

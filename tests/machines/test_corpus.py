@@ -13,6 +13,7 @@ from machines.corpus import CorpusError, excerpt, fetch, match_expression, searc
 from machines.reading import SECTION, library_documents, library_root, public_module, sections
 
 
+@pytest.mark.slow
 def test_the_default_corpus_is_the_documentation_of_the_standard_library() -> None:
     found = survey()
     assert found.problem == ""
@@ -98,6 +99,7 @@ def test_a_module_goes_by_the_name_people_know(place: str, module: str) -> None:
     assert public_module(place) == module
 
 
+@pytest.mark.slow
 def test_private_names_are_not_indexed() -> None:
     names = [document.id for document in library_documents(library_root())]
     assert len(names) == len(set(names))
