@@ -14,6 +14,8 @@ from statecraft import CallInfo, Data, Event, Failure, Machine, Run, Runtime, Se
 
 LEASE = timedelta(seconds=1)
 SETTINGS = Settings(lease=LEASE, poll=timedelta(seconds=0.1), take="own")
+HOLDING = Settings(lease=LEASE, poll=timedelta(hours=1), take="own")
+"""The holder looks for nothing else, so that it writes only when it renews its lease."""
 
 
 class Word(Data):
@@ -82,7 +84,7 @@ async def hold(url: str) -> None:
     logger = logging.getLogger("statecraft")
     logger.setLevel(logging.INFO)
     logger.addHandler(teller)
-    async with Runtime(url, machines=[machine], settings=SETTINGS) as runtime:
+    async with Runtime(url, machines=[machine], settings=HOLDING) as runtime:
         await runtime.start(machine, Word(), key="the-run")
         await teller.lost.wait()
         print("lost", flush=True)

@@ -48,6 +48,52 @@ async def finish(url: str) -> tuple[str, Word]:
         return run.id, data
 
 
+def locked(path: Path) -> bool:
+    """Whether somebody is in the middle of a write."""
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as raw:
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        raw.execute("ROLLBACK")
+        return False
+
+
+def stop(holder: subprocess.Popen[str], path: Path) -> None:
+    """Stop the process, but not while it holds SQLite's lock: nobody could write then until it wakes up."""
+    for _ in range(100):
+        holder.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(holder.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        if not locked(path):
+            return
+        holder.send_signal(signal.SIGCONT)
+    raise AssertionError("the holder was writing all the time")
+
+
+def outlive(holder: subprocess.Popen[str], path: Path, url: str, word: str | None) -> tuple[list[str], str]:
+    """Stop the holder in its tool, finish its run elsewhere, wake it up: (what the database held before that, run id)."""
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "in the tool\n"
+    stop(holder, path)
+    assert ask(path, "SELECT status, seq FROM runs") == [("running", 0)]
+
+    run_id, data = asyncio.run(finish(url))
+    assert data.word == "the other's, noise 3"
+    before = dump(path)
+
+    if word is not None:
+        holder.stdin.write(f"{word}\n")
+        holder.stdin.flush()
+    holder.send_signal(signal.SIGCONT)
+    assert holder.stdout.readline() == "lost\n"
+    holder.stdin.close()
+    assert holder.stdout.read().splitlines()[-1] == "closed"
+    assert holder.wait() == 0
+    return before, run_id
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
 @pytest.mark.parametrize("word", ["mine", None], ids=["it goes on in its tool", "nobody talks to it"])
 def test_a_holder_stopped_past_its_lease_writes_nothing_when_it_wakes_up(tmp_path: Path, word: str | None) -> None:
@@ -56,26 +102,10 @@ def test_a_holder_stopped_past_its_lease_writes_nothing_when_it_wakes_up(tmp_pat
     command = [sys.executable, str(HOLDER), url]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as holder:
-        assert holder.stdin is not None
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "in the tool\n"
-        holder.send_signal(signal.SIGSTOP)
-        _, status = os.waitpid(holder.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        assert ask(path, "SELECT status, seq FROM runs") == [("running", 0)]
-
-        run_id, data = asyncio.run(finish(url))
-        assert data.word == "the other's, noise 3"
-        before = dump(path)
-
-        if word is not None:
-            holder.stdin.write(f"{word}\n")
-            holder.stdin.flush()
-        holder.send_signal(signal.SIGCONT)
-        assert holder.stdout.readline() == "lost\n"
-        holder.stdin.close()
-        assert holder.stdout.read().splitlines()[-1] == "closed"
-        assert holder.wait() == 0
+        try:
+            before, run_id = outlive(holder, path, url, word)
+        finally:
+            holder.kill()
     assert dump(path) == before
     assert ask(path, "SELECT count(*), count(DISTINCT epoch) FROM calls") == [(3, 2)]
     assert ask(path, "SELECT lower(hex(run_id)), status, owner FROM runs") == [(run_id, "done", None)]
