@@ -11,6 +11,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -108,7 +109,7 @@ def tell(url: str, scenario: Scenario, data: Trip | None = None, *, key: str = "
 
 
 def messages_stored(url: str) -> list[Mapping[str, Any]]:
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
         return [json.loads(body) for (body,) in db.execute("SELECT body FROM messages ORDER BY rowid")]
 
 

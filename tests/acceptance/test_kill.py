@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -61,7 +62,7 @@ class Ending:
 
 
 def ending(folder: Path) -> Ending:
-    with sqlite3.connect(folder / "runs.db") as db:
+    with closing(sqlite3.connect(folder / "runs.db")) as db, db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         (run,) = db.execute("SELECT state, status, seq FROM runs").fetchall()

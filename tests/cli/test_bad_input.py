@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -18,7 +19,7 @@ TARGET = ("-m", "post.py:letters")
 
 def rows(path: Path) -> int:
     """Rows of journal and calls together."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("runs", "transitions", "calls"))
 
 
@@ -105,7 +106,7 @@ def test_a_run_whose_machine_is_not_at_hand_says_how_to_name_it() -> None:
 
 def test_a_database_of_a_newer_schema_is_left_alone(place: Path) -> None:
     start()
-    with sqlite3.connect(place / "statecraft.db") as db:
+    with closing(sqlite3.connect(place / "statecraft.db")) as db, db:
         db.execute("UPDATE schema_version SET version = 999")
     before = rows(place / "statecraft.db")
     for words in (("runs",), ("start", "post.py:letters", "--set", "to=Ann")):
