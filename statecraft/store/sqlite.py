@@ -65,6 +65,16 @@ def parse(url: str) -> Target:
     return Target(None if in_memory else Path(str(parts.database)).absolute())
 
 
+_PRAGMAS = (
+    f"page_size={_PAGE_BYTES}",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"cache_size=-{_CACHE_KIB}",
+    f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+)
+"""What each connection is told first. The page size counts only for a file that is still empty."""
+
+
 class Link:
     """The one connection that writes, with its transactions in plain sight.
 
@@ -168,14 +178,12 @@ class Sqlite:
         link = sqlite3.connect(
             name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
         )
-        for pragma in (
-            f"page_size={_PAGE_BYTES}",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"cache_size=-{_CACHE_KIB}",
-            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
-        ):
-            link.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in _PRAGMAS:
+                link.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            link.close()
+            raise
         return link
 
     def _connect_reader(self) -> sqlite3.Connection:
