@@ -10,6 +10,8 @@
     │   ├── RunClosed              the run has ended
     │   ├── NotWaiting             the run is not waiting for a person
     │   ├── AlreadyDecided         somebody else decided first
+    │   ├── DecisionLate           the review expired before the decision came
+    │   ├── Superseded             the run went on without the call that the review was about
     │   ├── KeyConflict            the start key belongs to a run with another input
     │   ├── RunHeld                another live process holds the run
     │   └── VersionMismatch        the run was started by another definition of the machine
@@ -22,7 +24,12 @@
     │   └── Fenced                 this process no longer holds the run
     ├── CallError                  a model or tool call failed for good
     │   ├── OutputInvalid          the model's answer does not validate after all repairs
-    │   └── InDoubt                a `once` call began and its outcome is unknown
+    │   ├── InDoubt                a `once` call began and its outcome is unknown
+    │   ├── OverBudget             the call could cost more than a budget has left; it was not made
+    │   ├── Rejected               a person refused the call
+    │   │   └── ReviewUnanswered   nobody decided about it in time
+    │   ├── Looped                 the model repeats itself and was told so
+    │   └── ChildFailed            a child run did not end well
     ├── DataMutated                a handler changed `run.data` in place
     └── NotAllowed                 a handler asked for what its state does not declare
 
@@ -105,6 +112,14 @@ class AlreadyDecided(Refused):
     """The review was decided by somebody else first."""
 
 
+class DecisionLate(Refused):
+    """The review had expired when the decision came."""
+
+
+class Superseded(Refused):
+    """The run moved on without the call that the review was about, or the question was replaced by another one."""
+
+
 class KeyConflict(Refused):
     """The start key already belongs to a run of another machine or with another input."""
 
@@ -172,6 +187,14 @@ class ErrorKind(StrEnum):
     """The answer does not fit the declared type."""
     IN_DOUBT = "in_doubt"
     """A `once` call began and nobody knows whether it took effect."""
+    BUDGET = "budget"
+    """A budget has too little left for the call; nothing was sent."""
+    REJECTED = "rejected"
+    """A person refused the call, or nobody decided about it in time."""
+    LOOP = "loop"
+    """The model made the same call with the same result again and again."""
+    CHILD = "child"
+    """A child run ended otherwise than well."""
 
 
 class CallError(StatecraftError):
@@ -196,6 +219,26 @@ class OutputInvalid(CallError):
 
 class InDoubt(CallError):
     """A `once` call began before a crash; its outcome is unknown, so it is never run again blindly."""
+
+
+class OverBudget(CallError):
+    """The call could cost more than a budget has left, so it was not made."""
+
+
+class Rejected(CallError):
+    """A person refused the call."""
+
+
+class ReviewUnanswered(Rejected):
+    """Nobody decided about the call before its review expired."""
+
+
+class Looped(CallError):
+    """The model made the same call with the same result too often, although it was told."""
+
+
+class ChildFailed(CallError):
+    """A child run ended in a final state that is not `ok`, was cancelled, or is dead."""
 
 
 class DataMutated(StatecraftError):

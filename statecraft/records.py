@@ -48,6 +48,14 @@ class Waiting(StrEnum):
     """`run.sleep` lasts until the due time."""
     RETRY = "retry"
     """A call backs off until the due time."""
+    QUOTA = "quota"
+    """A spending limit of the provider is reached until the due time."""
+    BREAKER = "breaker"
+    """A dependency is failing; the due time is its next probe."""
+    LIMIT = "limit"
+    """A rate limit has no room before the due time."""
+    CHILD = "child"
+    """Child runs are under way; the end of one wakes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,16 @@ class Usage:
     def total(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A budget that a run's calls draw on: its own, a state's, an ancestor's, or a tenant's."""
+
+    meter: str
+    """Name of its meters, without the unit: `run:<id>`, `state:<id>:<name>` or `tenant:<name>:<window>`."""
+    limits: Mapping[str, int]
+    """What it allows, by unit: `tokens`, `money` (billionths of a dollar), `calls`, `until` (an instant, microseconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +120,10 @@ class RunRecord:
     reason: str | None = None
     """Why the run was cancelled or is dead."""
     trace_id: str = ""
+    tenant: str | None = None
+    """On whose behalf it runs; child runs inherit it."""
+    parent: str | None = None
+    """The run that started it as its child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +162,9 @@ class CallRecord:
     idx: int
     """Order of completion within the visit, from 0."""
     kind: str
-    """`llm`, `tool`, `sleep`, `now` or `random`."""
+    """`llm`, `tool`, `child`, `join`, `sleep`, `now` or `random`."""
     name: str
-    """Model or tool."""
+    """Model, tool or machine."""
     digest: str
     """SHA-256 of the canonical request, hex."""
     occurrence: int
@@ -157,6 +179,10 @@ class CallRecord:
     epoch: int
     usage: Usage = Usage()
     model: str | None = None
+    cost: int | None = None
+    """Billionths of a dollar; None if no price is known."""
+    price_source: str | None = None
+    """Where the price came from: `settings`, or the name and version of a price list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +221,23 @@ class ReviewRecord:
     """The event that decided it."""
     decided_by: str | None = None
     decided_at: datetime | None = None
+    id: str = ""
+    """12 hex digits that name the review among those of its run."""
+    kind: str = "state"
+    """`state` (a review state asks), `gate` (may this call be made?) or `doubt` (did this call take effect?)."""
+    tool: str | None = None
+    """The tool that a `gate` or `doubt` is about."""
+    arguments: Json = None
+    """What the tool would be, or was, called with."""
+    action: str | None = None
+    """Hex SHA-256 of tool and arguments: what an approval is bound to."""
+    remind_at: datetime | None = None
+    note: str = ""
+    """What the decider said."""
+    answer: Json = None
+    """The arguments a `modify` put in place, or the result that `happened` gave."""
+    call: tuple[str, int, int] | None = None
+    """(digest in hex, occurrence, round) of the call in its visit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +248,7 @@ class FeedEntry:
     """Position in the feed of this database; grows with every commit."""
     run_id: str
     kind: str
-    """`started`, `transition`, `call`, `attempt`, `waiting`, `claimed`, `cancelled`, `dead`."""
+    """`started`, `transition`, `call`, `attempt`, `waiting`, `claimed`, `decided`, `alert`, `cancelled`, `dead`."""
     seq: int
     idx: int
     """The call's index for `call`; 0 otherwise."""
@@ -224,3 +267,5 @@ class RunFilter:
     key: str | None = None
     limit: int = 50
     """At most this many, newest first."""
+    tenant: str | None = None
+    parent: str | None = None

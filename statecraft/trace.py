@@ -29,6 +29,10 @@ EVENTS = frozenset(
         "transition",
         "call",
         "call.retry",
+        "alert",
+        "breaker",
+        "gate.waiting",
+        "gate.reminder",
         "store.refused",
         "store.failed",
     }

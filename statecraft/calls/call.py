@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from statecraft.errors import ErrorKind
-from statecraft.records import Json, Usage
-from statecraft.store.port import Blob, MessageNode
+from statecraft.records import Draw, Json, Usage
+from statecraft.store.port import Blob, Charge, MessageNode
 
 if TYPE_CHECKING:
     from statecraft.calls.visit import Visit
@@ -24,6 +24,39 @@ class Reply:
     usage: Usage = Usage()
     model: str | None = None
     attempts: int = 1
+    cost: int | None = None
+    """Billionths of a dollar; None if no price is known."""
+    price_source: str | None = None
+    charges: tuple[Charge, ...] = ()
+    """What it used of budgets; charged with the call's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """On whose account a visit makes its calls, and what a gate may look at. One per visit."""
+
+    run_id: str
+    state: str
+    data: Any
+    tenant: str | None = None
+    draws: tuple[Draw, ...] = ()
+    """Budgets that its calls draw on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a tool call would do, for a gate to judge and a person to see."""
+
+    tool: str
+    arguments: Mapping[str, Json]
+    risk: str
+    """`safe`, `low`, `medium` or `high`."""
+    digest: bytes
+    """SHA-256 of tool and arguments: what an approval is bound to."""
+    check: Callable[[Mapping[str, Json]], None]
+    """Raises if other arguments would not fit the tool."""
+    perform: Callable[[Mapping[str, Json]], Callable[[Call], Awaitable[Reply]]]
+    """The attempt with other arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +67,8 @@ class Failure:
     message: str
     retry_after: float | None = None
     """Seconds the server asked for."""
+    maybe_billed: bool = False
+    """Whether the work may have been done, and charged for, all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +77,7 @@ class Call:
 
     visit: Visit
     kind: str
-    """`llm`, `tool`, `sleep`, `now` or `random`."""
+    """`llm`, `tool`, `child`, `join`, `sleep`, `now` or `random`."""
     name: str
     """Model or tool."""
     request: str
@@ -65,6 +100,16 @@ class Call:
     """A second run would do harm: write the intent first, never repeat blindly."""
     nodes: tuple[MessageNode, ...] = ()
     blobs: tuple[Blob, ...] = ()
+    dependency: str = ""
+    """What it depends on outside the process: `model:<id>` or `tool:<name>`. Empty for what never leaves the process;
+    then budgets, breakers and limiters let it pass."""
+    scope: Scope | None = None
+    worst: Usage = Usage()
+    """Most tokens one attempt may use."""
+    price: int | None = None
+    """What one attempt at a tool costs at most, in billionths of a dollar, if it says so."""
+    action: Action | None = None
+    """What a gate judges; None for calls that no gate looks at."""
 
 
 Next = Callable[[Call], Awaitable[Reply]]

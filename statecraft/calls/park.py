@@ -16,3 +16,16 @@ class Park(BaseException):
         self.due_at = due_at
         """Microseconds since the epoch."""
         self.why = why
+
+
+class NotYet(Exception):
+    """An attempt that was not made, and when it may be: a breaker is open, or a limit has no room.
+
+    Raised inside the retry, which waits or parks and does not count it as an attempt.
+    """
+
+    def __init__(self, due_at: int, why: Waiting, message: str) -> None:
+        super().__init__(message)
+        self.due_at = due_at
+        """Microseconds since the epoch."""
+        self.why = why

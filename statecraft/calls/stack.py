@@ -12,24 +12,31 @@ from statecraft.calls.retry import Retry, RetryPolicy
 from statecraft.calls.span import span
 
 
-def build(policy: RetryPolicy, uniform: Callable[[], float]) -> Next:
-    """The call stack of a runtime, outermost first.
+def build(
+    policy: RetryPolicy,
+    uniform: Callable[[], float],
+    *,
+    gate: Middleware | None = None,
+    budget: Middleware | None = None,
+    breaker: Middleware | None = None,
+    limiter: Middleware | None = None,
+) -> Next:
+    """The call stack of a runtime, outermost first; a member that is None is left out.
 
-    Recall stands outside retry so that a finished call costs nothing; whatever must see each attempt stands inside it.
-    Members still to come have their places here: the gate (risk, review) between recall and retry, so that a question
-    is asked once per call; budget, breaker and limiter between retry and deadline, so that each attempt is counted.
+    Recall stands outside retry so that a finished call costs nothing. The gate stands between them, so that a question
+    is asked once per call. Budget, breaker and limiter stand inside, so that each attempt is counted.
     """
-    stack: tuple[Middleware, ...] = (
+    stack: tuple[Middleware | None, ...] = (
         span,
         recall,
-        # gate
+        gate,
         Retry(policy, uniform),
-        # budget
-        # breaker
-        # limiter
+        budget,
+        breaker,
+        limiter,
         deadline,
     )
-    return compose(stack, perform)
+    return compose([member for member in stack if member is not None], perform)
 
 
 async def perform(call: Call) -> Reply:

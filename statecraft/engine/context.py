@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from statecraft.calls import classify
-from statecraft.calls.call import Call, Failure, Reply, canonical
+from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
 from statecraft.clock import instant
 from statecraft.engine.fanout import mapped, together
 from statecraft.engine.held import Held
@@ -28,6 +28,9 @@ R = TypeVar("R")
 class StepRun(Run[D]):
     """The run as one visit's handler sees it. Lives as long as the handler."""
 
+    scope: Scope
+    """On whose account the visit makes its calls; made on first use."""
+
     def __init__(self, held: Held, services: Services) -> None:
         self.id = held.id
         self.data = cast(D, held.data)
@@ -39,15 +42,19 @@ class StepRun(Run[D]):
         self.journal = held.visit
         """The journal of this visit; for the engine's own parts."""
         self._services = services
+        self._tenant, self._draws = held.tenant, held.draws
         self._may_call_tools = held.definition.states[held.state].tools
 
     def __getattr__(self, name: str) -> Any:
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
-        if name != "llm":
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        self.llm = StepModel(self.state, self.journal, self._services, self.use)
-        return self.llm
+        if name == "llm":
+            self.llm = StepModel(self.scope, self.journal, self._services, self.use)
+            return self.llm
+        if name == "scope":
+            self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws)
+            return self.scope
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     # --- tools -------------------------------------------------------------------------------------------------------
 
@@ -84,6 +91,8 @@ class StepRun(Run[D]):
             classify=_tool_failure,
             timeout=tool.timeout.total_seconds(),
             once=tool.effect == "once",
+            dependency=f"tool:{tool.name}",
+            scope=self.scope,
         )
         return (await self._services.stack(call)).result
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import Any
 
 from statecraft.calls.visit import Visit
 from statecraft.clock import stamp
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
-from statecraft.records import Usage
+from statecraft.records import Draw, Usage
 from statecraft.store import port
 
 SNAPSHOT_FLOOR = 64 * 1024
@@ -41,6 +42,11 @@ class Held:
     payload_bytes: int
     """Payload written since the last snapshot."""
     trace_id: str = ""
+    tenant: str | None = None
+    draws: tuple[Draw, ...] = ()
+    """Budgets of others (ancestors) that the run's calls draw on."""
+    used: dict[str, int] = field(default_factory=dict)
+    """What the run's own meters have been charged, as far as this process knows."""
     snapshot_from: int = SNAPSHOT_FLOOR
     """How many payload bytes make it worth looking whether to write a snapshot."""
 
@@ -57,6 +63,11 @@ def fold(definition: Definition, loaded: port.Loaded) -> Data:
     for _, event, payload in loaded.tail:
         data = definition.fold(data, definition.event(event, payload))
     return data
+
+
+def draws_of(text: str | None) -> tuple[Draw, ...]:
+    """The draws written down with a run's start."""
+    return () if text is None else tuple(Draw(meter, limits) for meter, limits in json.loads(text))
 
 
 def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
@@ -79,6 +90,8 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
         visit=visit,
         payload_bytes=0,
         trace_id=start.trace_id,
+        tenant=start.tenant,
+        draws=draws_of(start.draws),
     )
 
 
@@ -104,4 +117,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         visit=opened,
         payload_bytes=loaded.payload_bytes,
         trace_id=run.trace_id,
+        tenant=run.tenant,
+        draws=draws_of(loaded.draws),
+        used=dict(loaded.used),
     )

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from statecraft.calls import classify
-from statecraft.calls.call import Call, Reply, canonical
+from statecraft.calls.call import Call, Reply, Scope, canonical
 from statecraft.calls.visit import Visit
 from statecraft.engine.fanout import together
 from statecraft.engine.services import Services
@@ -27,8 +27,8 @@ Use = Callable[[Tool[..., Any], Mapping[str, Any]], Awaitable[str]]
 class StepModel(Model):
     """The model as one visit's handler sees it."""
 
-    def __init__(self, state: str, journal: Visit, services: Services, use: Use) -> None:
-        self._state, self._journal, self._use_tool = state, journal, use
+    def __init__(self, scope: Scope, journal: Visit, services: Services, use: Use) -> None:
+        self._scope, self._journal, self._use_tool = scope, journal, use
         self._services = services
         self._transcript: Transcript | None = None
 
@@ -66,7 +66,9 @@ class StepModel(Model):
 
     def _llm(self) -> port.LLM:
         if self._services.llm is None:
-            raise NotAllowed(f"state {self._state} asks a model, but the runtime was given none; pass Runtime(..., llm=...)")
+            raise NotAllowed(
+                f"state {self._scope.state} asks a model, but the runtime was given none; pass Runtime(..., llm=...)"
+            )
         return self._services.llm
 
     async def _complete(self, request: port.Request) -> port.Reply:
@@ -94,6 +96,8 @@ class StepModel(Model):
             timeout=self._services.settings.call_timeout.total_seconds(),
             nodes=nodes,
             blobs=blobs,
+            dependency=f"model:{request.model}",
+            scope=self._scope,
         )
         reply = await self._services.stack(call)
         self._transcript.stored(nodes)

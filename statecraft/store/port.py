@@ -10,8 +10,8 @@ All instants are integer microseconds (UTC); ids are 16 bytes; payloads are JSON
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from statecraft.records import (
@@ -26,6 +26,37 @@ from statecraft.records import (
     Usage,
     Waiting,
 )
+from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
+from statecraft.store.questions import CallReview, Decide
+
+__all__ = [
+    "Adjust",
+    "Amount",
+    "Attempt",
+    "Blob",
+    "Call",
+    "CallReview",
+    "Cancel",
+    "Charge",
+    "Claim",
+    "ClaimDue",
+    "Decide",
+    "Head",
+    "Loaded",
+    "MachineSpec",
+    "MessageNode",
+    "Move",
+    "Park",
+    "Renew",
+    "Reserve",
+    "Reserved",
+    "Review",
+    "Settle",
+    "Start",
+    "Store",
+    "Transition",
+    "Write",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +129,11 @@ class Start:
     key: str | None
     deadline_at: int | None
     trace_id: str
+    tenant: str | None = None
+    parent: bytes | None = None
+    """The run it is a child of. Its end wakes the parent, and the parent's end cancels it, each in one transaction."""
+    draws: str | None = None
+    """JSON list of [meter, limits]: budgets of others (ancestors) that its calls draw on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +193,11 @@ class Call:
     """`chain.call_hash` of the fields above."""
     nodes: tuple[MessageNode, ...] = ()
     blobs: tuple[Blob, ...] = ()
+    cost: int | None = None
+    """Billionths of a dollar, if a price is known."""
+    price_source: str | None = None
+    charges: tuple[Charge, ...] = ()
+    """What it used of budgets. Its reservation, if any, ends with this write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +243,12 @@ class Park:
     review: Review | None = None
     diagnosis: str | None = None
     """JSON: what a person needs who finds the run dead."""
+    asks: tuple[CallReview, ...] = ()
+    """Questions about calls. If one of this visit was decided since the run was claimed, the run is due at once."""
+    children: tuple[bytes, ...] = ()
+    """Child runs it waits for. If one of them has ended already, the run is due at once."""
+    alert: str | None = None
+    """Something people should hear of now; told in the feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +292,8 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End a run by request: status cancelled, epoch + 1 so that its holder's next write is refused.
+    """End a run by request, and its child runs with it: status cancelled, epoch + 1 so that its holder's next write is
+    refused.
 
     `RunClosed` if it has ended, `NotFound` if there is none.
     """
@@ -256,7 +304,7 @@ class Cancel:
     reason: str
 
 
-Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel
+Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -294,6 +342,12 @@ class Loaded:
     """Payload bytes written since the snapshot (or the start)."""
     snapshot_at: int = 0
     """Transition number of the snapshot; 0 if none."""
+    draws: str | None = None
+    """As given to `Start`."""
+    used: Mapping[str, int] = field(default_factory=dict)
+    """What the meters named `run:<id>:...` and `state:<id>:...` of this run have been charged."""
+    reviews: tuple[ReviewRecord, ...] = ()
+    """Questions about calls of the current visit, decided or not, in order of rounds."""
 
 
 class Store(Protocol):
@@ -329,7 +383,14 @@ class Store(Protocol):
     async def history(self, run_id: bytes) -> list[TransitionRecord]: ...
     async def calls(self, run_id: bytes, seq: int | None = None) -> list[CallRecord]: ...
     async def attempts(self, run_id: bytes, seq: int | None = None) -> list[AttemptRecord]: ...
-    async def reviews(self, run_id: bytes | None = None, *, open_only: bool = False) -> list[ReviewRecord]: ...
+    async def reviews(self, run_id: bytes | None = None, *, open_only: bool = False) -> list[ReviewRecord]:
+        """Questions of review states and about calls. Open means: undecided, not expired, and the run still waits for it."""
+        ...
+
+    async def used(self, meters: Sequence[str]) -> dict[str, int]:
+        """What each of these meters has been charged; 0 for one that is not known."""
+        ...
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         """The diagnosis written when the run died; None if it did not."""
         ...

@@ -127,6 +127,9 @@ class SqlStore:
     async def reviews(self, run_id: bytes | None = None, *, open_only: bool = False) -> list[ReviewRecord]:
         return await self._read(lambda sql: reads.reviews(sql, run_id, open_only))
 
+    async def used(self, meters: Sequence[str]) -> dict[str, int]:
+        raise NotImplementedError(meters)
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
 

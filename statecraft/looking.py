@@ -1,0 +1,155 @@
+"""The half of a runtime that only looks: runs, histories, reviews, the feed. Nothing here changes a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+from statecraft.engine.versions import difference
+from statecraft.errors import NotFound, VersionMismatch
+from statecraft.machine.data import Data
+from statecraft.machine.definition import Definition
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    Status,
+    TransitionRecord,
+    Waiting,
+)
+from statecraft.store import port
+from statecraft.worker.worker import ANY, Worker
+
+
+def settled(run: RunRecord) -> bool:
+    """Whether a run has ended or waits for a person, so that waiting for it longer is pointless."""
+    return run.status.closed or (run.status is Status.WAITING and run.waiting_for is Waiting.REVIEW)
+
+
+class Looking:
+    """What can be asked about runs. `Runtime` adds what can be done to them."""
+
+    url: str
+    _store: port.Store
+    _definitions: dict[str, Definition]
+    _running: dict[int, Definition]
+    _numbers: dict[str, int]
+    _worker: Worker
+
+    async def get(self, run_id: str) -> RunRecord:
+        """The run's head. Raises `NotFound`."""
+        return await self._store.run(raw_id(run_id))
+
+    async def find(self, text: str) -> RunRecord:
+        """The run whose id begins with `text`, or the newest one for `@last`. Raises `NotFound` if none or several do."""
+        found = await self._store.find(text)
+        if len(found) == 1:
+            return await self.get(found[0])
+        if not found:
+            raise NotFound(f"no run {text!r} in {self.url}; list them with `statecraft runs`")
+        raise NotFound(f"{text!r} fits several runs: {', '.join(found)}; give more digits")
+
+    async def runs(self, which: RunFilter | None = None) -> list[RunRecord]:
+        """Runs, newest first."""
+        return await self._store.runs(which or RunFilter())
+
+    async def history(self, run_id: str) -> list[TransitionRecord]:
+        """The run's journal of moves, the start included."""
+        return await self._store.history(raw_id(run_id))
+
+    async def calls(self, run_id: str, seq: int | None = None) -> list[CallRecord]:
+        """Finished calls of the run, or of one visit."""
+        return await self._store.calls(raw_id(run_id), seq)
+
+    async def attempts(self, run_id: str, seq: int | None = None) -> list[AttemptRecord]:
+        """Failed attempts and intents of the run's calls."""
+        return await self._store.attempts(raw_id(run_id), seq)
+
+    async def reviews(self, run_id: str | None = None, *, open_only: bool = False) -> list[ReviewRecord]:
+        """Questions to people, of one run or of all."""
+        return await self._store.reviews(None if run_id is None else raw_id(run_id), open_only=open_only)
+
+    async def data(self, run_id: str, *, at: int | None = None) -> Data:
+        """The run's data after transition `at` (default: the last one), by folding its history."""
+        raw = raw_id(run_id)
+        definition = await self._definition_of(await self._store.run(raw))
+        history = await self._store.history(raw)
+        if at is not None and not 0 <= at < len(history):
+            raise NotFound(f"run {run_id} has steps 0 to {len(history) - 1}, not {at}")
+        data: Data = definition.data_type.model_validate_json(json.dumps(dict(history[0].payload)))
+        for move in history[1 : None if at is None else at + 1]:
+            data = definition.fold(data, definition.event(move.event, json.dumps(dict(move.payload))))
+        return data
+
+    async def diagnosis(self, run_id: str) -> str | None:
+        """Why the run is dead and what it would need, as JSON; None if it is not."""
+        return await self._store.diagnosis(raw_id(run_id))
+
+    async def verify(self, run_id: str) -> list[str]:
+        """What is wrong with the stored history; empty if the chain of hashes holds."""
+        return await self._store.verify(raw_id(run_id))
+
+    async def spec(self, run_id: str) -> str:
+        """The definition that started the run, as canonical JSON."""
+        return (await self._store.spec((await self._store.run(raw_id(run_id))).fingerprint)).spec
+
+    def definition(self, name: str) -> Definition:
+        """The definition of a machine this runtime was given. Raises `NotFound`."""
+        return self._named(name)
+
+    async def feed(self, run_id: str | None = None, *, after: int = 0, limit: int = 500) -> list[FeedEntry]:
+        """Up to `limit` entries of the feed behind position `after`, in order, as they are now."""
+        return await self._store.feed(after, None if run_id is None else raw_id(run_id), limit)
+
+    async def follow(self, run_id: str | None = None, *, after: int = 0) -> AsyncIterator[FeedEntry]:
+        """Entries of the feed in order, as they become true; `after` resumes behind a position.
+
+        For one run it ends when the run has ended or waits for a person; for all runs it never ends.
+        """
+        raw = None if run_id is None else raw_id(run_id)
+        while True:
+            changed = self._worker.changing(raw or ANY)
+            # Looked at before the feed is read: what made it settled is then in the feed already.
+            over = raw is not None and settled(await self._store.run(raw))
+            entries = await self._store.feed(after, raw)
+            for entry in entries:
+                after = entry.pos
+                yield entry
+            if over and not entries:
+                return
+            if not entries:
+                await self._worker.until(changed)
+
+    # --- machines ----------------------------------------------------------------------------------------------------
+
+    def _named(self, name: str) -> Definition:
+        found = self._definitions.get(name) or next((d for d in self._running.values() if d.name == name), None)
+        if found is None:
+            known = ", ".join(self._definitions) or "none"
+            raise NotFound(f"this runtime has no machine {name!r} (it has: {known}); pass it in machines=[...]")
+        return found
+
+    async def _definition_of(self, run: RunRecord) -> Definition:
+        number = self._numbers.get(run.fingerprint)
+        if number is not None:
+            return self._running[number]
+        ours = self._named(run.machine)
+        theirs = await self._store.spec(run.fingerprint)
+        raise VersionMismatch(
+            f"run {run.id} was started by {run.machine} version {run.version}, which differs from the one at hand "
+            f"(version {ours.version}): {difference(theirs.spec, ours.spec)}. Run it with the code that started it"
+        )
+
+
+def raw_id(run_id: str) -> bytes:
+    """The 16 bytes of a run id. Raises `NotFound` for anything else."""
+    try:
+        raw = bytes.fromhex(run_id)
+    except ValueError:
+        raw = b""
+    if len(raw) != 16:
+        raise NotFound(f"{run_id!r} is not a run id (32 hex digits); `find` takes prefixes and @last")
+    return raw
