@@ -238,7 +238,7 @@ def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | No
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:
     """Re-execute every finished visit of a run with the code of today, up to the first divergence."""
     history = await store.history(run_id)
-    reviews = {review.seq: review for review in await store.reviews(run_id)}
+    reviews = {review.seq: review for review in await store.reviews(run_id) if review.kind == "state"}
     visits = _Visits(store, definition, services)
     held = _begin(store, clock, definition, history[0])
     for move in history[1:]:

@@ -13,7 +13,7 @@ from statecraft.calls.park import Park
 from statecraft.clock import Clock
 from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
 from statecraft.ids import idempotency_key
-from statecraft.records import AttemptRecord, CallRecord, Usage, Waiting
+from statecraft.records import AttemptRecord, CallRecord, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
 
 
@@ -50,6 +50,8 @@ class Visit:
     gaps: list[int] = field(default_factory=list)
     """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
     tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(default_factory=dict)
+    reviews: list[ReviewRecord] = field(default_factory=list)
+    """Questions about calls of the visit that earlier executions asked, decided or not, in order of rounds."""
     seen: dict[bytes, int] = field(default_factory=dict)
     """How often each request was made in this execution of the handler."""
     usage: Usage = Usage()

@@ -80,7 +80,7 @@ class Engine:
         return Moved(move.event, move.target) if status is None else Ended(status, move.target)
 
     async def _has_open_review(self, held: Held) -> bool:
-        return bool(await self.store.reviews(held.run_id, open_only=True))
+        return any(review.kind == "state" for review in await self.store.reviews(held.run_id, open_only=True))
 
     def _advance(self, held: Held, row: port.Transition, data: object, payload_bytes: int) -> None:
         """Take the committed move into memory."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from statecraft.errors import NotFound, Refused, StatecraftError, StoreFull, WriteRefused
-from statecraft.store import claims
+from statecraft.errors import Fenced, NotFound, Refused, StatecraftError, StoreFull, WriteRefused
+from statecraft.store import claims, families
 from statecraft.store import statements as s
 from statecraft.store.explain import Short, explain
+from statecraft.store.look import look
 from statecraft.store.port import Start
 from statecraft.store.sqlite import DATABASE_ERRORS, Link, Target, translate
 from statecraft.store.writes import ALONE, Plain, Rows, Step, rows_of, waves
@@ -92,21 +92,26 @@ class Applier:
     def _apply(self, writes: Sequence[Step]) -> list[Outcome]:
         answers: list[Outcome] = []
         for wave in waves(writes):
-            rows: Rows = defaultdict(list)
+            rows = Rows()
             if isinstance(wave[0], ALONE):
                 answers.append(self._look(wave[0], rows))
             else:
                 answers += self._gather(wave, rows)  # type: ignore[arg-type]  # waves keeps the two sorts apart
-            for statement in s.IN_ORDER:
-                if statement in rows:
-                    self._run(statement, rows[statement])
+            self._put(rows)
+            if rows.ended:
+                self._put(families.follow(self._link.sql, rows.ended))
         return answers
+
+    def _put(self, rows: Rows) -> None:
+        for statement in s.IN_ORDER:
+            if statement in rows:
+                self._run(statement, rows[statement])
 
     def _look(self, write: Step, rows: Rows) -> Outcome:
         """The rows of a write that looks first. If it is refused, nothing was written, so the others may go on."""
         try:
-            return claims.look(self._link.sql, write, rows)
-        except (Refused, NotFound) as refusal:
+            return look(self._link.sql, write, rows)
+        except (Refused, NotFound, Fenced) as refusal:
             return refusal
 
     def _gather(self, wave: Sequence[Plain], rows: Rows) -> list[Outcome]:
