@@ -9,7 +9,7 @@ from statecraft.store import claims, families
 from statecraft.store import statements as s
 from statecraft.store.explain import Short, explain
 from statecraft.store.look import look
-from statecraft.store.port import Start
+from statecraft.store.port import Reserve, Start
 from statecraft.store.sqlite import DATABASE_ERRORS, Link, Target, translate
 from statecraft.store.writes import ALONE, Plain, Rows, Step, rows_of, waves
 
@@ -27,6 +27,9 @@ class Applier:
         self._link = link
         self._target = target
         self._probe = probe or _unprobed
+        self._reserved = False
+        """Whether anything was ever reserved through us. Who records a call is who reserved for it, so if not, no call
+        has anything to give back."""
         self._texts = {statement: statement.compile(link.sql.dialect) for statement in s.IN_ORDER}
 
     def commit(self, writes: Sequence[Step]) -> list[Outcome]:
@@ -97,6 +100,8 @@ class Applier:
                 answers.append(self._look(wave[0], rows))
             else:
                 answers += self._gather(wave, rows)  # type: ignore[arg-type]  # waves keeps the two sorts apart
+            if not self._reserved:
+                rows.pop(s.UNRESERVE, None)
             self._put(rows)
             if rows.ended:
                 self._put(families.follow(self._link.sql, rows.ended))
@@ -109,6 +114,7 @@ class Applier:
 
     def _look(self, write: Step, rows: Rows) -> Outcome:
         """The rows of a write that looks first. If it is refused, nothing was written, so the others may go on."""
+        self._reserved = self._reserved or isinstance(write, Reserve)
         try:
             return look(self._link.sql, write, rows)
         except (Refused, NotFound, Fenced) as refusal:

@@ -12,17 +12,17 @@ from statecraft.store import tables as t
 from statecraft.store.statements import Query
 
 _OF_VISIT = Query(
-    rows.CALL_REVIEWS.where(
-        t.call_reviews.c.run_id == sa.bindparam("run_id"), t.call_reviews.c.seq == sa.bindparam("seq")
-    ).order_by(t.call_reviews.c.round, t.call_reviews.c.requested_at),
+    sa.select(t.call_reviews)
+    .where(t.call_reviews.c.run_id == sa.bindparam("run_id"), t.call_reviews.c.seq == sa.bindparam("seq"))
+    .order_by(t.call_reviews.c.round, t.call_reviews.c.requested_at),
     "run_id",
     "seq",
 )
 
 
-def of_visit(sql: sa.Connection, run_id: bytes, seq: int) -> tuple[ReviewRecord, ...]:
-    """Questions about calls of one visit, in order of rounds."""
-    return tuple(rows.call_review_record(row) for row in _OF_VISIT.ask(sql, run_id, seq))
+def of_visit(sql: sa.Connection, run_id: bytes, seq: int, state: str) -> tuple[ReviewRecord, ...]:
+    """Questions about calls of one visit to `state`, in order of rounds."""
+    return tuple(rows.call_review_record(row, state) for row in _OF_VISIT.ask(sql, run_id, seq))
 
 
 def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[ReviewRecord]:
@@ -34,7 +34,7 @@ def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[R
     if open_only:
         of_states, of_calls = _open(of_states, t.reviews), _open(of_calls, t.call_reviews).where(~_answered().exists())
     found = [rows.review_record(row) for row in sql.execute(of_states)]
-    found += [rows.call_review_record(row) for row in sql.execute(of_calls)]
+    found += [rows.call_review_record(row, row.state) for row in sql.execute(of_calls)]
     found.sort(key=lambda review: (review.requested_at, review.run_id, review.seq))
     return found
 

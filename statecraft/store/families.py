@@ -31,10 +31,24 @@ _BELOW = _below()
 """Children of a run, their children, and so on, that have not ended."""
 
 
+def _related() -> Query:
+    child = t.runs.alias("child")
+    children = sa.select(child.c.no).where(child.c.parent == t.runs.c.run_id, child.c.finished_at.is_(None))
+    reserved = sa.select(t.reservations.c.amount).where(t.reservations.c.run_id == t.runs.c.run_id)
+    any_of = sa.or_(t.runs.c.parent.is_not(None), children.exists(), reserved.exists())
+    return Query(sa.select(t.runs.c.no).where(t.runs.c.run_id == sa.bindparam("run_id"), any_of), "run_id")
+
+
+_RELATED = _related()
+"""Whether there is anything to do at all when a run ends; for most there is not."""
+
+
 def follow(sql: sa.Connection, ended: Sequence[tuple[bytes, int]]) -> Rows:
     """The rows that follow from the end of runs; `sql` sees them ended."""
     rows = Rows()
     for run_id, at in ended:
+        if not _RELATED.ask(sql, run_id):
+            continue
         rows[s.FREE].append((run_id,))
         rows[s.WAKE_PARENT].append((at, run_id, at))
         for below in _BELOW.ask(sql, run_id):

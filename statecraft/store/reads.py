@@ -86,7 +86,7 @@ def load(sql: sa.Connection, run_id: bytes) -> Loaded:
         snapshot_at=since,
         draws=row.draws,
         used=used_by(sql, run_id),
-        reviews=of_visit(sql, run_id, run.seq),
+        reviews=of_visit(sql, run_id, run.seq, run.state),
     )
 
 

@@ -175,12 +175,12 @@ CALL_REVIEWS = sa.select(t.call_reviews, t.transitions.c.target.label("state")).
 """Questions about calls with the states they were asked in; for `call_review_record`."""
 
 
-def call_review_record(row: Row) -> ReviewRecord:
-    """A row of `CALL_REVIEWS`."""
+def call_review_record(row: Row, state: str) -> ReviewRecord:
+    """A row of `call_reviews`, asked in `state`."""
     return ReviewRecord(
         run_id=row.run_id.hex(),
         seq=row.seq,
-        state=row.state,
+        state=state,
         question=row.question,
         show=json.loads(row.show),
         events=tuple(json.loads(row.decisions)),
