@@ -79,9 +79,11 @@ async def spread(
             parked += isinstance(error_of(await ended.get()), Park)
             under_way -= 1
             if enough(tasks):
+                await stop(tasks)
                 return tasks
-    finally:
-        await stop(task for task in tasks if not task.done())
+    except BaseException:
+        await stop(tasks)
+        raise
 
 
 async def _begun(fn: Callable[[int], Awaitable[Any]], place: int) -> Any:

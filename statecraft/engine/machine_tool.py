@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints, overload
+from typing import Annotated, Any, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -50,7 +50,7 @@ class MachineTool(Tool[P, R]):
 
     def _data(self, values: Mapping[str, Any]) -> Data:
         try:
-            data = self.fn(**values)
+            data = cast("Data", self.fn(**values))
         except ValidationError as error:
             lines = (f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors())
             raise ToolArgumentsInvalid(self.name, tuple(lines)) from error
