@@ -23,7 +23,7 @@ from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
 from statecraft.engine.services import Services
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Move, Refusal
-from statecraft.machine.event import DeadlinePassed, Event, Failure, StateTimeout, event_name
+from statecraft.machine.event import Event, Failure, SystemEvent, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import Status, Waiting
 from statecraft.store import chain, port
@@ -54,7 +54,7 @@ class Engine:
         decided = held.definition.decide(held.state, event, held.data)
         if isinstance(decided, Refusal):
             return await self._die(held, event, _unhandled(decided, event))
-        if isinstance(event, StateTimeout | DeadlinePassed):
+        if isinstance(event, SystemEvent):
             await self._leave_children(held)
         outcome = await self._commit(held, decided, payload, data)
         self._report(held, outcome)
@@ -83,11 +83,11 @@ class Engine:
         return Moved(move.event, move.target) if status is None else Ended(status, move.target)
 
     async def _leave_children(self, held: Held) -> None:
-        """A bound cut the visit off, so nobody waits for its child runs any more. Before the move: once it is made,
-        nothing would remember them."""
+        """A bound (time, a budget) may have cut the visit off, and nobody waits for its child runs any more. Before the
+        move: once it is made, nothing would remember them."""
         nursery = self.services.nursery
         if nursery is not None and nested(held.definition.handlers[held.state]):
-            await nursery.cancel_open(held.id, f"time is up in {held.state} of the run that started it")
+            await nursery.cancel_open(held.id, f"the run that started it leaves {held.state}")
 
     async def _has_open_review(self, held: Held) -> bool:
         return bool(await self.store.reviews(held.run_id, open_only=True))
