@@ -14,6 +14,7 @@ from statecraft.machine.child import Child
 from statecraft.records import Waiting
 from statecraft.testing import ManualClock
 from tests.children.kin import Done, Piece, Whole, Workshop, Yes, children_of, ended, opened, parent_of, sound, told, until
+from tests.cli.support import cli, fields
 
 FAMILY = timedelta(minutes=5)
 
@@ -415,3 +416,48 @@ def test_children_are_machines_and_change_the_fingerprint_only_where_declared() 
     assert made() != made(children=[shop.machine])
     with pytest.raises(ConfigError, match="list of machines"):
         made(children=[Piece])
+
+
+def test_a_child_may_be_run_by_a_runtime_that_knows_no_parent(url: str) -> None:
+    shop = Workshop()
+
+    async def work(run: Run[Whole]) -> list[str]:
+        return [(await run.child(shop.machine, Piece(n=1))).data.made]
+
+    async def story() -> None:
+        machine, none = parent_of(shop.machine, work), Settings(take="none")
+        async with opened(url, machine, settings=none) as ours:
+            run = await ours.start(machine, Whole())
+            await ours.resume(run.id)
+            await until(ours, run.id, "waiting")
+            async with opened(url, shop.machine) as theirs:
+                (child,) = await children_of(theirs, run)
+                assert (await theirs.wait(child.id)).status is Status.DONE
+            run = await ours.get(run.id)
+            assert (run.status, run.due_at is not None) == (Status.WAITING, True)
+            await ours.resume(run.id)
+            assert (await ours.wait(run.id)).status is Status.DONE
+
+    told(story)
+
+
+def test_the_command_line_names_parent_and_children(url: str) -> None:
+    shop = Workshop()
+
+    async def work(run: Run[Whole]) -> list[str]:
+        return [(await run.child(shop.machine, Piece(n=1))).data.made]
+
+    found: list[str] = []
+
+    async def story() -> None:
+        machine = parent_of(shop.machine, work)
+        async with opened(url, machine) as runtime:
+            run = await ended(runtime, machine, Whole())
+            found.extend([run.id, (await children_of(runtime, run))[0].id])
+
+    told(story)
+    parent, child = found
+    assert child in cli("show", parent, "--db", url).stdout
+    assert parent in cli("show", child, "--db", url).stdout
+    assert fields(cli("show", parent, "--json", "--db", url))["children"] == [child]
+    assert [run["id"] for run in fields(cli("runs", "--parent", parent[:30], "--json", "--db", url))["runs"]] == [child]
