@@ -82,7 +82,7 @@ class Family:
         else:
             raw = bytes.fromhex(run.id)
             self._nursery.look_after(raw)
-        raise self._held.visit.park(None, Waiting.CHILD, (raw,))
+        raise self._held.visit.park(None, Waiting.CHILD, children=(raw,))
 
     async def _start(self, definition: Definition, payload: str, key: str) -> bytes:
         await self._check_depth(definition)

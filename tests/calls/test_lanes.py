@@ -44,7 +44,7 @@ def test_a_lane_knows_what_is_inside() -> None:
 def test_what_stopped_lanes_wait_for_is_dropped_and_the_rest_kept() -> None:
     one = visit()
     with lane.within("a"):
-        one.park(None, Waiting.CHILD, (b"child",))
+        one.park(None, Waiting.CHILD, children=(b"child",))
     assert one.parked is not None
     assert one.parked.children == (b"child",)
     kept = one.park(70, Waiting.TIMER)
@@ -53,8 +53,8 @@ def test_what_stopped_lanes_wait_for_is_dropped_and_the_rest_kept() -> None:
 
 
 def test_several_parks_are_one() -> None:
-    timer, child = Park(5, Waiting.TIMER), Park(None, Waiting.CHILD, (b"a", b"b"))
-    other, review = Park(None, Waiting.CHILD, (b"b", b"c")), Park(9, Waiting.REVIEW)
+    timer, child = Park(5, Waiting.TIMER), Park(None, Waiting.CHILD, children=(b"a", b"b"))
+    other, review = Park(None, Waiting.CHILD, children=(b"b", b"c")), Park(9, Waiting.REVIEW)
     both = combined([timer, child, other])
     assert both is not None
     assert (both.due_at, both.why, both.children) == (5, Waiting.CHILD, (b"a", b"b", b"c"))
