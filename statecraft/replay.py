@@ -90,6 +90,8 @@ class _Recorded:
 
     def __init__(self) -> None:
         self.used: set[tuple[bytes, int]] = set()
+        self.left: set[tuple[bytes, int]] = set()
+        """Calls of items that a join did not choose: they are made no more."""
         self.unknown: Call | None = None
 
     async def __call__(self, call: Call) -> Reply:
@@ -98,7 +100,10 @@ class _Recorded:
             self.unknown = self.unknown or call
             raise _Diverged
         self.used.add((call.digest, call.occurrence))
-        return found.answer()
+        reply = found.answer()
+        if call.kind == "join":
+            self.left.update((bytes.fromhex(digest), nth) for digest, nth in json.loads(reply.result)["left"])
+        return reply
 
 
 class _RecordedTime:
@@ -232,7 +237,8 @@ class _Visits:
 
 
 def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:
-    return next((call for call in recorded if (bytes.fromhex(call.digest), call.occurrence) not in stack.used), None)
+    made = stack.used | stack.left
+    return next((call for call in recorded if (bytes.fromhex(call.digest), call.occurrence) not in made), None)
 
 
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from statecraft.calls.call import Next
+from statecraft.engine.nursery import Nursery
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
 from statecraft.llm.port import LLM
@@ -19,3 +20,5 @@ class Services:
     ids: Ids
     llm: LLM | None
     settings: Settings
+    nursery: Nursery | None = None
+    """For child runs."""
