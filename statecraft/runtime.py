@@ -17,6 +17,7 @@ from statecraft.engine import owner
 from statecraft.engine.assembly import call_stack
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
+from statecraft.engine.live import Hub, announcing
 from statecraft.engine.services import Services
 from statecraft.engine.settings import Settings
 from statecraft.engine.step import Engine, first, machine_spec
@@ -77,8 +78,9 @@ class Runtime(Looking):
         self._store = store or open_store(self.url)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
-        calls = call_stack(self.settings, self._clock, self._ids, self._store)
-        self._services = Services(calls, self._ids, llm, self.settings)
+        self._live = Hub()
+        calls = announcing(call_stack(self.settings, self._clock, self._ids, self._store), self._live)
+        self._services = Services(calls, self._ids, llm, self.settings, self._live)
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
@@ -156,12 +158,15 @@ class Runtime(Looking):
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:
                 return await self._existing(run_id, definition, payload, str(key), drive)
-            if hold:
-                self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
-        trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
+            trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
+            try:
+                record = await self._store.run(run_id)
+            finally:  # Last of all, so that whoever follows the run right away is there before its first call.
+                if hold:
+                    self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
         if drive and not hold:
             self._worker.look_after(run_id)
-        return await self._store.run(run_id)
+        return record
 
     async def _existing(self, run_id: bytes, definition: Definition, payload: str, key: str, drive: bool) -> RunRecord:
         loaded = await self._store.load(run_id)

@@ -26,7 +26,9 @@ VERSION = 1
 _HIDDEN = "[hidden]"
 _KEYS = re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}|\bBearer\s+[A-Za-z0-9._~+/-]{8,}=*|\bAKIA[0-9A-Z]{16}\b")
 """Texts that look like what identifies a caller."""
-_SECRET_NAMES = re.compile(r"(?i)^(?:x[-_])?(?:api[-_]?key|authorization|auth[-_]?token|access[-_]?token|password|secret|cookie)$")
+_SECRET_NAMES = re.compile(
+    r"(?i)^(?:x[-_])?(?:api[-_]?key|authorization|auth[-_]?token|access[-_]?token|password|secret|cookie)$"
+)
 _DIFFERENCES = 3
 """Differences that an error names at most."""
 _AROUND = 30
@@ -145,17 +147,19 @@ class Cassette:
 
 def _lines(path: Path) -> Iterator[dict[str, Json]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except OSError as error:
         raise ConfigError(f"the cassette {path} cannot be read: {error.strerror}; make it with Recorder(llm, path)") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if any(lines) else (), 1):
         try:
             entry = json.loads(line)
             known = entry["v"] == VERSION and ("reply" in entry or "error" in entry)
             if not known or not {"digest", "request", "model"} <= entry.keys():
                 raise ValueError(line)
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"line {number} of {path} is no line of a cassette of version {VERSION}; record it again") from error
+            raise ConfigError(
+                f"line {number} of {path} is no line of a cassette of version {VERSION}; record it again"
+            ) from error
         yield entry
 
 
@@ -213,11 +217,16 @@ def _leaves(value: Json, where: str = "") -> Iterator[tuple[str, Json]]:
 def _difference(where: str, then: Json, now: Json) -> str:
     """One difference. Long texts are quoted around the first character that differs."""
     if isinstance(then, str) and isinstance(now, str):
-        start = max(0, len(os.path.commonprefix([then, now])) - _AROUND)
+        start = max(0, _alike(then, now) - _AROUND)
         then, now = then[start : start + 2 * _AROUND], now[start : start + 2 * _AROUND]
         at = f" from character {start}" if start else ""
         return f"{where}{at}: recorded {then!r}, now {now!r}"
     return f"{where}: recorded {_short(then)}, now {_short(now)}"
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _short(value: Json) -> str:

@@ -43,8 +43,8 @@ class ScriptedLLM:
     """Answers from a list, in the order requests come, or from a function of the request; `ScriptedLLM.rules` from
     rules, `ScriptedLLM.cassette` from a recording.
 
-    Use a function or rules where requests run side by side: then no reply depends on who asked first. Token counts are made up from
-    the length of the texts (4 characters a token), so budgets can be tested too.
+    Use a function or rules where requests run side by side: then no reply depends on who asked first. Token counts are made
+    up from the length of the texts (4 characters a token), so budgets can be tested too.
     """
 
     def __init__(self, replies: Script, *, model: str = "scripted", label: str | None = None) -> None:
