@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 from statecraft.calls import classify
 from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
 from statecraft.clock import instant
-from statecraft.engine.fanout import mapped, together
 from statecraft.engine import live
+from statecraft.engine.fanout import mapped, together
 from statecraft.engine.held import Held
 from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
