@@ -146,6 +146,7 @@ def test_an_outage_of_ten_minutes_passes_in_injected_time_and_the_run_comes_thro
             settings = Settings(retry=patient, take="own", call_timeout=timedelta(hours=1))
             async with Runtime(url, machines=[asking], llm=llm, clock=clock, settings=settings) as rt:
                 run = await rt.start(asking, Question())
+                await api.received()
                 waited = asyncio.ensure_future(rt.wait(run.id))
                 while not waited.done():
                     await clock.advance(timedelta(seconds=5))
