@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import types
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -116,7 +116,7 @@ class ScriptedLLM:
         reply = await self.complete(request)
         for word in re.findall(r"\s*\S+\s*$|\s*\S+", reply.text):
             heard(word)
-            await asyncio.sleep(0)
+            await _turn()
         return reply
 
     async def close(self) -> None:
@@ -152,6 +152,12 @@ def together(*replies: Reply) -> Reply:
     """One reply with the blocks of several: text before a tool call, or tool calls side by side."""
     content = tuple(block for reply in replies for block in reply.content)
     return _blank(content, "tool_use" if any(reply.tool_uses for reply in replies) else "end_turn")
+
+
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Let others run."""
+    yield
 
 
 def _blank(content: tuple[Block, ...], stop_reason: str) -> Reply:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from statecraft.clock import SystemClock
 from statecraft.records import Json
 from statecraft.testing.messages_api.exchange import Exchange, Received, Scenario, receive
 from statecraft.testing.messages_api.replies import BAD, Choice, Said, as_scenario, failure, saying
 from statecraft.testing.messages_api.scenarios import SCENARIOS
 
+_CLOCK = SystemClock()
 _BACKLOG = 4096
 """Connections that may wait to be accepted. With 100, a burst of 300 clients loses some, and their calls hang."""
 
@@ -65,8 +66,8 @@ class FakeMessagesAPI:
         reply: Callable[[Mapping[str, Json]], Said] | None = None,
         outages: Sequence[Outage] = (),
         latency: float | Callable[[float], float] = 0.0,
-        now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], float] = _CLOCK.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = _CLOCK.sleep,
     ) -> None:
         for choice in (scenario, *script):
             as_scenario(choice, SCENARIOS)
