@@ -20,6 +20,7 @@ from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
+from statecraft.engine.live import Hub
 from statecraft.engine.services import Services
 from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
@@ -158,7 +159,7 @@ class _Visits:
             held.visit.remember(call)
         stack = _Recorded()
         debug = self.services.settings.debug or move.payload.get("error") == "DataMutated"
-        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack, llm=self._model(recorded)))
+        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack, llm=self._model(recorded), live=Hub()))
         try:
             answer = await handle(run, held, held.visit.clock, debug=debug, limited=False)
         except _Diverged:

@@ -19,6 +19,7 @@ from statecraft.engine.begin import first, machine_spec
 from statecraft.engine.children import machines_of
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
+from statecraft.engine.live import Hub, announcing
 from statecraft.engine.nursery import Nursery
 from statecraft.engine.services import Services
 from statecraft.engine.settings import Settings
@@ -80,9 +81,10 @@ class Runtime(Looking):
         self._store = store or open_store(self.url)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
-        calls = call_stack(self.settings, self._clock, self._ids, self._store)
+        self._live = Hub()
+        calls = announcing(call_stack(self.settings, self._clock, self._ids, self._store), self._live)
         nursery = Nursery(self._store, self._clock, self._ids, self._register, self._look_after, self._forget)
-        self._services = Services(calls, self._ids, llm, self.settings, nursery)
+        self._services = Services(calls, self._ids, llm, self.settings, nursery, self._live)
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
@@ -169,12 +171,15 @@ class Runtime(Looking):
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:
                 return await self._existing(run_id, definition, payload, str(key), drive)
-            if hold:
-                self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
-        trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
+            trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
+            try:
+                record = await self._store.run(run_id)
+            finally:  # Last of all, so that whoever follows the run right away is there before its first call.
+                if hold:
+                    self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
         if drive and not hold:
             self._worker.look_after(run_id)
-        return await self._store.run(run_id)
+        return record
 
     async def _existing(self, run_id: bytes, definition: Definition, payload: str, key: str, drive: bool) -> RunRecord:
         loaded = await self._store.load(run_id)

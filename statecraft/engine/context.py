@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from statecraft.calls import classify
 from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
 from statecraft.clock import instant
+from statecraft.engine import live
 from statecraft.engine.children import Family, nested, well
 from statecraft.engine.fanout import together
 from statecraft.engine.held import Held
@@ -86,7 +87,7 @@ class StepRun(Run[D]):
         request = canonical({"tool": tool.name, "arguments": dict(arguments)})
 
         async def perform(call: Call) -> Reply:
-            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id)
+            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id, report=self._reporter(call))
             return Reply(tool.dump(await tool.invoke(arguments, info)))
 
         digest, occurrence, key = self.journal.identify("tool", request)
@@ -106,6 +107,20 @@ class StepRun(Run[D]):
             scope=self.scope,
         )
         return (await self._services.stack(call)).result
+
+    def _reporter(self, call: Call) -> Callable[[str, Mapping[str, Any]], None]:
+        def report(text: str, fields: Mapping[str, Any]) -> None:
+            if self._services.live.followed(self.id):
+                self._services.live.publish(self.id, live.piece(call, self.state, "tool", text, fields))
+
+        return report
+
+    def progress(self, text: str = "", /, **fields: Any) -> None:
+        """Tell whoever follows the run live how far the handler is."""
+        if self._services.live.followed(self.id):
+            at = self.journal.clock.now()
+            said = live.Live(self.id, "progress", self.state, "", text, fields, self.step, at)
+            self._services.live.publish(self.id, said)
 
     # --- several at once ---------------------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from statecraft.calls.call import Next
+from statecraft.engine.live import Hub
 from statecraft.engine.nursery import Nursery
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
@@ -22,3 +23,5 @@ class Services:
     settings: Settings
     nursery: Nursery | None = None
     """For child runs."""
+    live: Hub = field(default_factory=Hub)
+    """Who listens to runs while they go."""

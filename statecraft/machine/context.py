@@ -183,6 +183,11 @@ class Run(Generic[D]):
         """
         raise NotImplementedError
 
+    def progress(self, text: str = "", /, **fields: Json) -> None:
+        """Tell whoever follows the run live how far it is. Not recorded: it may come again after a crash, and nothing may
+        depend on it."""
+        raise NotImplementedError
+
     async def sleep(self, duration: timedelta | float) -> None:
         """Wait for a duration (a number means seconds). A long sleep parks the run, which then costs nothing."""
         raise NotImplementedError
