@@ -68,10 +68,12 @@ class Visit:
         if self.over is not None:
             raise self.over
 
-    def park(self, due_at: int, why: Waiting) -> Park:
-        """The exception that gives the run up until `due_at`; the earliest of several counts."""
+    def park(self, due_at: int, why: Waiting, alert: str | None = None) -> Park:
+        """The exception that gives the run up until `due_at`; the earliest of several counts, the first alert stays."""
+        alert = alert if self.parked is None else self.parked.alert or alert
         if self.parked is None or due_at < self.parked.due_at:
             self.parked = Park(due_at, why)
+        self.parked.alert = alert
         return self.parked
 
     @classmethod

@@ -113,7 +113,7 @@ class Engine:
         if timeout is not None:
             due = min(due, held.entered_at + micros(timeout))
         head = port.Head(Status.WAITING, waiting_for=park.why, due_at=due)
-        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head))
+        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head, alert=park.alert))
         trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": park.why.value})
         return Parked(park.why, due)
 
