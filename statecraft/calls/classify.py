@@ -63,7 +63,7 @@ def of_tool(error: Exception, errors: Errors | None = None) -> Failure:
     return _judge(error, TOOL, errors)
 
 
-def check(errors: Errors) -> None:
+def check(errors: object) -> None:
     """Raise `ConfigError` if a table of the user has another shape."""
     if not isinstance(errors, Mapping):
         if not callable(errors):

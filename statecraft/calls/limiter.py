@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Literal
 
 from statecraft.calls.call import Call, Next, Reply
@@ -222,7 +223,7 @@ class Limiter:
                 await self._failed(call, draws, estimate, error)
             raise
         if draws:
-            await self._settle(call, draws, reply.usage.total - estimate)
+            await self._correct(call, draws, tokens=reply.usage.total - estimate)
         return reply
 
     @property
@@ -242,7 +243,7 @@ class Limiter:
 
             state, due = await ask(self._gauges, call, meter, change)
             if due is not None:
-                await self._give_back(call, meters[:place], estimate, requests=True)
+                await self._correct(call, meters[:place], tokens=-estimate, requests=-1)
                 raise self._later(call, meter, state, due, now)
         if not draws:
             if self._gauges.shared:
@@ -261,7 +262,7 @@ class Limiter:
         """Give back what was surely not used, and pass a server's wish to be left alone on to everybody."""
         failure = call.classify(error)
         if not failure.maybe_billed:
-            await self._give_back(call, draws, estimate, requests=False)
+            await self._correct(call, draws, tokens=-estimate)
         if failure.kind is not ErrorKind.RATE_LIMITED or not failure.retry_after:
             return
         now = call.visit.clock.now()
@@ -269,20 +270,17 @@ class Limiter:
         await tell(self._gauges, _meter(call), lambda old: (dump(penalise(load(old), now, until)), None))
         self._free_until[call.dependency] = 0
 
-    async def _settle(self, call: Call, draws: Draws, more: int) -> None:
+    async def _correct(self, call: Call, draws: Draws, *, tokens: int = 0, requests: int = 0) -> None:
+        """Take so many more from the buckets, or give so many back."""
         now = call.visit.clock.now()
         for meter, parts in draws:
-            wants = [Want(name, rate, more) for name, rate, tokens in parts if tokens and more]
-            if wants:
-                await tell(self._gauges, meter, lambda old, wants=wants: (dump(settle(load(old), wants, now)), None))
+            wants = [Want(name, rate, tokens if of_tokens else requests) for name, rate, of_tokens in parts]
+            if any(want.units for want in wants):
+                await tell(self._gauges, meter, partial(_settled, wants=wants, now=now))
 
-    async def _give_back(self, call: Call, draws: Draws, estimate: int, *, requests: bool) -> None:
-        now = call.visit.clock.now()
-        for meter, parts in draws:
-            units = [(name, rate, -estimate if tokens else -1 if requests else 0) for name, rate, tokens in parts]
-            wants = [Want(name, rate, most) for name, rate, most in units if most]
-            if wants:
-                await tell(self._gauges, meter, lambda old, wants=wants: (dump(settle(load(old), wants, now)), None))
+
+def _settled(old: str | None, wants: Sequence[Want], now: int) -> tuple[str, None]:
+    return dump(settle(load(old), wants, now)), None
 
 
 def draws_of(limits: Sequence[RateLimit], dependency: str, tenant: str | None) -> Draws:

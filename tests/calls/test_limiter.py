@@ -74,8 +74,9 @@ def test_more_than_a_bucket_can_hold_passes_alone_when_it_is_full() -> None:
 
 
 def test_a_huge_call_gets_its_turn_though_small_ones_never_stop_coming() -> None:
-    state, now, due = Buckets(), T0, T0
-    admitted = 0
+    state, now = Buckets(), T0
+    due: int | None = T0
+    admitted = second = 0
     for second in range(120):
         now = T0 + second * S
         for number in range(3):
@@ -138,7 +139,7 @@ def test_no_stretch_of_time_sees_more_than_the_burst_and_the_rate(
         for end, units in admitted[first:]:
             total += units
             # A call that is larger than the bucket passes alone: then it is the burst.
-            burst = max(rate.room * limit / rate.per, max(most for at, most in admitted[first:] if at <= end))
+            burst = max(rate.room * limit / rate.per, *(most for at, most in admitted[first:] if at <= end))
             assert total <= burst + (end - begin) * limit / rate.per + 1e-6
 
 

@@ -53,7 +53,7 @@ def test_an_attempt_that_is_put_off_is_made_later_under_the_same_number(outcomes
 
     async def go() -> Reply:
         built = stack.build(RetryPolicy(), lambda: 0.0, breaker=refusing)
-        return await advancing(clock, asyncio.ensure_future(built(call_on(visit_on(store, clock), world))))  # type: ignore[arg-type]
+        return await advancing(clock, asyncio.ensure_future(built(call_on(visit_on(store, clock), world))))
 
     attempts = len(outcomes)
     assert asyncio.run(go()).attempts == attempts
@@ -88,7 +88,7 @@ def test_something_due_in_the_past_does_not_spin() -> None:
 
     async def go() -> Reply:
         built = stack.build(RetryPolicy(), lambda: 0.0, breaker=refusing)
-        task = asyncio.ensure_future(built(call_on(visit_on(store, clock), world)))  # type: ignore[arg-type]
+        task = asyncio.ensure_future(built(call_on(visit_on(store, clock), world)))
         await asyncio.sleep(0)
         assert len(refusing.asked) == 1
         return await advancing(clock, task)

@@ -71,6 +71,7 @@ async def caught_up(runtime: Runtime) -> None:
 
 async def all_ended(clock: ManualClock, runtimes: Sequence[Runtime], within: int) -> list[RunRecord]:
     """Let time pass second by second until every run has ended."""
+    runs: Sequence[RunRecord] = ()
     for _ in range(within):
         runs = await runtimes[0].runs(RunFilter(limit=1000))
         if all(run.status.closed for run in runs):
