@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
 
 from statecraft import trace
 from statecraft.calls.call import Call, Failure, Next, Reply
@@ -55,11 +56,18 @@ class BreakerPolicy:
     """A probe unheard of for this long, or for the call's own timeout if that is longer, is given up for dead."""
     spread: float = 0.5
     """Those who wait come back spread over this share of the pause."""
+    patience: int = 8
+    """Failed probes that cost their call no attempt. From then on they do, so that a call whose own request is to blame
+    ends some day."""
+    exempt: tuple[str, ...] = ()
+    """Dependencies without a breaker, by pattern: `tool:fetch` for a tool that reaches many places, some of them dead."""
 
     def __post_init__(self) -> None:
         rules: tuple[tuple[str, bool, str], ...] = (
             ("failures", self.failures >= 1, "a number from 1 up"),
             ("minimum", self.minimum >= 1, "a number from 1 up"),
+            ("patience", self.patience >= 0, "a number from 0 up"),
+            ("exempt", not isinstance(self.exempt, str), "a tuple of patterns"),
             ("rate", 0 < self.rate <= 1, "a share above 0, up to 1"),
             ("spread", 0 <= self.spread <= 1, "a share from 0 to 1"),
             ("window", 0 < self.window < 1e9, "a number of seconds above 0"),
@@ -214,10 +222,13 @@ def load(stored: str | None) -> Circuit:
 class _Local:
     """What this process remembers of one dependency, so that a healthy one costs a look and a comparison."""
 
-    __slots__ = ("before", "closed_until", "fine", "slot")
+    __slots__ = ("before", "closed_until", "exempt", "fine", "probed", "slot")
 
-    def __init__(self) -> None:
+    def __init__(self, *, exempt: bool) -> None:
         self.closed_until = 0
+        self.exempt = exempt
+        self.probed: dict[str, int] = {}
+        """Failed probes of this outage by the call's key."""
         self.slot = self.fine = self.before = 0
 
     def succeeded(self, slot: int) -> None:
@@ -252,7 +263,10 @@ class Breaker:
             return await following(call)
         local, now = self._known.get(call.dependency), call.visit.clock.now()
         if local is None:
-            local = self._known[call.dependency] = _Local()
+            exempt = any(fnmatchcase(call.dependency, pattern) for pattern in self.policy.exempt)
+            local = self._known[call.dependency] = _Local(exempt=exempt)
+        if local.exempt:
+            return await following(call)
         probe = False
         if now >= local.closed_until:
             probe = await self._pass(call, local, now)
@@ -291,6 +305,7 @@ class Breaker:
             _emit(call, "probing", circuit)
         else:
             local.closed_until = now + self.FRESH if self._gauges.shared else _EVER
+            local.probed.clear()
         return admission.probe
 
     async def _failed(self, call: Call, local: _Local, error: Exception, probe: bool) -> None:
@@ -299,7 +314,9 @@ class Breaker:
         if failure.kind in FAILING:
             circuit = await self._report(call, local, ok=False)
             if probe and not call.once:
-                raise self._later(call, circuit, failure) from error
+                local.probed[call.key] = local.probed.get(call.key, 0) + 1
+                if local.probed[call.key] <= self.policy.patience:
+                    raise self._later(call, circuit, failure) from error
         elif failure.kind in ANSWERED:
             if probe:
                 await self._report(call, local, ok=True)

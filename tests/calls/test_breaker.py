@@ -23,7 +23,7 @@ from statecraft.llm.port import ModelError
 from statecraft.records import Waiting
 from statecraft.testing import ManualClock
 from statecraft.testing.clock import START
-from tests.calls.test_stack import Submitted, World, call_on, visit_on
+from tests.calls.test_stack import Submitted, World, call_on, overloaded, visit_on
 
 S = 1_000_000
 T0 = stamp(START)
@@ -207,6 +207,8 @@ def test_ten_minutes_of_outage_see_five_probes_by_default() -> None:
         ("longest", 1),
         ("probe_lease", 0),
         ("spread", 2),
+        ("patience", -1),
+        ("exempt", "tool:fetch"),
     ],
 )
 def test_a_policy_that_cannot_be_is_refused(name: str, value: float) -> None:
@@ -291,6 +293,32 @@ def test_a_failed_probe_is_put_off_and_costs_no_attempt() -> None:
     refused = bench.go(ModelError("still busy", kind=ErrorKind.OVERLOADED, maybe_billed=True))
     assert isinstance(refused, NotYet)
     assert (refused.due_at, refused.maybe_billed, bench.sent) == (bench.clock.now() + 20 * S, True, 1)
+
+
+def test_a_call_whose_own_request_is_to_blame_ends_some_day() -> None:
+    bench = Bench(BreakerPolicy(failures=1, open_for=10, growth=1, patience=2))
+    bench.go(overloaded())
+    call = bench.call()
+
+    async def down(call: Call) -> Reply:
+        raise overloaded()
+
+    ends: list[type[BaseException]] = []
+    for _ in range(4):
+        bench.advance(10)
+        with pytest.raises((NotYet, ModelError)) as caught:
+            asyncio.run(bench.breaker(call, down))
+        ends.append(caught.type)
+    assert ends == [NotYet, NotYet, ModelError, ModelError]
+
+
+def test_an_exempt_dependency_has_no_breaker() -> None:
+    bench = Bench(BreakerPolicy(failures=1, exempt=("tool:fetch*",)))
+    for _ in range(5):
+        bench.go(overloaded(), dependency="tool:fetch_page")
+    assert bench.go("ok", dependency="tool:fetch_page") == "ok"
+    bench.go(overloaded(), dependency="tool:other")
+    assert isinstance(bench.go("ok", dependency="tool:other"), NotYet)
 
 
 def test_a_failed_probe_that_may_happen_only_once_has_failed() -> None:
