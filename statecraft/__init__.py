@@ -12,15 +12,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from statecraft.calls.budget import TenantBudget
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
     from statecraft.engine.settings import Settings
-    from statecraft.errors import CallError, DefinitionError, ErrorKind, OutputInvalid, Refused, StatecraftError, StoreError
+    from statecraft.errors import (
+        CallError,
+        DefinitionError,
+        ErrorKind,
+        OutputInvalid,
+        OverBudget,
+        Refused,
+        StatecraftError,
+        StoreError,
+    )
     from statecraft.llm.claude import Claude
+    from statecraft.llm.prices import Price
+    from statecraft.machine.budget import Budget
     from statecraft.machine.context import Run
     from statecraft.machine.data import Append, Data
     from statecraft.machine.declare import Machine
-    from statecraft.machine.definition import Budget
     from statecraft.machine.event import (
         BudgetExhausted,
         BudgetWarning,
@@ -45,15 +56,26 @@ if TYPE_CHECKING:
 
 # Each name loads its module on first use, so that `import statecraft` stays light.
 _HOME = {
+    "calls.budget": ("TenantBudget",),
     "calls.retry": ("RetryPolicy",),
     "clock": ("days", "hours", "minutes", "seconds"),
     "engine.settings": ("Settings",),
-    "errors": ("CallError", "DefinitionError", "ErrorKind", "OutputInvalid", "Refused", "StatecraftError", "StoreError"),
+    "errors": (
+        "CallError",
+        "DefinitionError",
+        "ErrorKind",
+        "OutputInvalid",
+        "OverBudget",
+        "Refused",
+        "StatecraftError",
+        "StoreError",
+    ),
     "llm.claude": ("Claude",),
+    "llm.prices": ("Price",),
+    "machine.budget": ("Budget",),
     "machine.context": ("Run",),
     "machine.data": ("Append", "Data"),
     "machine.declare": ("Machine",),
-    "machine.definition": ("Budget",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",
@@ -101,6 +123,8 @@ __all__ = [
     "Machine",
     "Outcome",
     "OutputInvalid",
+    "OverBudget",
+    "Price",
     "Refused",
     "Replay",
     "RetryPolicy",
@@ -115,6 +139,7 @@ __all__ = [
     "Status",
     "StepsExhausted",
     "StoreError",
+    "TenantBudget",
     "Tool",
     "Usage",
     "VisitsExhausted",

@@ -16,16 +16,17 @@ def said(error: BaseException) -> str:
 def of_model(error: Exception) -> Failure:
     """A failed attempt at a model: the adapter has classified it already."""
     if isinstance(error, AttemptTimeout):
-        return Failure(ErrorKind.TIMEOUT, said(error))
+        return Failure(ErrorKind.TIMEOUT, said(error), maybe_billed=True)
     if isinstance(error, ModelError):
-        return Failure(error.kind, said(error), error.retry_after)
+        return Failure(error.kind, said(error), error.retry_after, error.maybe_billed)
     return Failure(ErrorKind.PERMANENT, f"{type(error).__name__}: {said(error)}")
 
 
 def of_tool(error: Exception) -> Failure:
     """A failed attempt at a tool. The connection kind of errors may pass; anything else is the tool's own answer."""
     if isinstance(error, AttemptTimeout):
-        return Failure(ErrorKind.TIMEOUT, said(error))
+        return Failure(ErrorKind.TIMEOUT, said(error), maybe_billed=True)
     if isinstance(error, ConnectionError | TimeoutError):
-        return Failure(ErrorKind.TRANSIENT, f"{type(error).__name__}: {said(error)}")
+        billed = not isinstance(error, ConnectionRefusedError)
+        return Failure(ErrorKind.TRANSIENT, f"{type(error).__name__}: {said(error)}", maybe_billed=billed)
     return Failure(ErrorKind.TOOL, f"{type(error).__name__}: {said(error)}")

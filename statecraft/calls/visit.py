@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park
 from statecraft.clock import Clock
-from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
+from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid, OverBudget, StoreError, StoreUnavailable
 from statecraft.ids import idempotency_key
 from statecraft.records import AttemptRecord, CallRecord, Usage, Waiting
 from statecraft.store import chain, port
@@ -27,11 +28,14 @@ class Recorded:
     model: str | None
     attempts: int
     name: str
+    cost: int | None = None
+    price_source: str | None = None
+    charges: tuple[port.Charge, ...] = ()
 
     def answer(self) -> Reply:
         """The reply, or the failure raised again as it was the first time."""
         if self.ok:
-            return Reply(self.result, self.usage, self.model, self.attempts)
+            return Reply(self.result, self.usage, self.model, self.attempts, self.cost, self.price_source)
         raise revive(self.name, self.attempts, json.loads(self.result))
 
 
@@ -91,7 +95,7 @@ class Visit:
     def remember(self, call: CallRecord) -> None:
         """Take a finished call of an earlier execution into account."""
         text = json.dumps(call.result, separators=(",", ":"), ensure_ascii=False)
-        outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name)
+        outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name, call.cost, call.price_source)
         self.recorded[(bytes.fromhex(call.digest), call.occurrence)] = outcome
         self.usage += call.usage
 
@@ -137,13 +141,21 @@ class Visit:
             hash=mark,
             nodes=call.nodes,
             blobs=call.blobs,
+            cost=outcome.cost,
+            price_source=outcome.price_source,
+            charges=outcome.charges,
         )
         self.hashes.insert(idx, mark)
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
         await self._write(row)
 
-    async def _write(self, row: port.Call | port.Attempt) -> None:
+    async def account(self, row: port.Reserve | port.Settle) -> object:
+        """Reserve or settle for a call of this visit; the store's answer."""
+        self._still_open()
+        return await self._write(row)
+
+    async def _write(self, row: port.Call | port.Attempt | port.Reserve | port.Settle) -> object:
         """Submit a row and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
         next transition covers exactly the rows that were kept."""
         writing = asyncio.ensure_future(self.store.submit(row))
@@ -154,12 +166,13 @@ class Visit:
             except asyncio.CancelledError as error:
                 cancelled = error
         try:
-            writing.result()
+            answer = writing.result()
         except BaseException as error:
             self.end(error if isinstance(error, StoreError) else StoreUnavailable(f"the store did not answer: {error!r}"))
             raise
         if cancelled is not None:
             raise cancelled
+        return answer
 
     def _hash(self, call: Call, outcome: Recorded) -> bytes:
         return chain.call_hash(
@@ -202,11 +215,16 @@ class Visit:
 def failed(error: CallError) -> str:
     """A failure as the journal keeps it."""
     detail: dict[str, object] = {"kind": error.kind.value, "message": error.message, "class": type(error).__name__}
+    if isinstance(error, OverBudget):
+        detail |= {"unit": error.unit, "scope": error.scope, "used": error.used, "limit": error.limit}
     return json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
 
 
-def revive(name: str, attempts: int, stored: dict[str, str]) -> CallError:
+def revive(name: str, attempts: int, stored: dict[str, Any]) -> CallError:
     """The error that `failed` wrote down."""
+    if stored.get("class") == "OverBudget":
+        told = {field: stored[field] for field in ("unit", "scope", "used", "limit")}
+        return OverBudget(stored["message"], name=name, attempts=attempts, **told)
     classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt}
     made = classes.get(stored.get("class", ""), CallError)
     return made(stored["message"], kind=ErrorKind(stored["kind"]), name=name, attempts=attempts)
