@@ -137,9 +137,11 @@ class Runtime(Looking):
 
         With a `key`, starting again answers the run that owns it. `tenant` names on whose behalf it runs, and so whose
         budgets (`Settings.tenants`) it draws on. Raises `InvalidPayload` if `data` is not of the
-        machine's data type, `KeyConflict` if the key's run has another machine or input.
+        machine's data type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant.
         """
         definition = machine.definition
+        if tenant == "":
+            raise ConfigError("a tenant has a name; leave tenant out for a run that belongs to none")
         if type(data) is not definition.data_type:
             raise InvalidPayload(f"{definition.name} is started with {definition.data_type.__name__}, not {type(data).__name__}")
         payload = kept(data)

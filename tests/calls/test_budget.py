@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,14 @@ from hypothesis import strategies as st
 from statecraft.calls import stack
 from statecraft.calls.budget import Budgets, TenantBudget, scope_of, tenant_draws
 from statecraft.calls.call import Call, Failure, Reply, Scope
+from statecraft.calls.classify import of_model, of_tool
+from statecraft.calls.deadline import AttemptTimeout
 from statecraft.calls.park import NotYet
 from statecraft.calls.retry import RetryPolicy
 from statecraft.calls.visit import Visit, failed, revive
 from statecraft.clock import days, hours, minutes
 from statecraft.errors import CallError, ConfigError, ErrorKind, OverBudget, StoreUnavailable
+from statecraft.llm.port import ModelError
 from statecraft.llm.prices import Price, price_book
 from statecraft.machine.budget import Budget
 from statecraft.money import BILLION, billionths, decimal
@@ -389,6 +393,25 @@ def test_a_store_that_fails_ends_the_visit_and_nothing_is_called() -> None:
     assert isinstance(desk.visit.over, StoreUnavailable)
 
 
+@pytest.mark.parametrize(
+    ("classify", "error", "billed"),
+    [
+        (of_model, ModelError("the connection broke", kind=ErrorKind.TRANSIENT, maybe_billed=True), True),
+        (of_model, ModelError("no connection", kind=ErrorKind.TRANSIENT), False),
+        (of_model, AttemptTimeout("too long"), True),
+        (of_model, ValueError("a bug"), False),
+        (of_tool, AttemptTimeout("too long"), True),
+        (of_tool, ConnectionResetError("reset"), True),
+        (of_tool, ConnectionRefusedError("refused"), False),
+        (of_tool, ValueError("its own answer"), False),
+    ],
+)
+def test_an_attempt_may_have_been_billed_once_its_request_may_have_arrived(
+    classify: Callable[[Exception], Failure], error: Exception, billed: bool
+) -> None:
+    assert classify(error).maybe_billed is billed
+
+
 # --- prices -----------------------------------------------------------------------------------------------------------
 
 
@@ -422,8 +445,6 @@ def test_a_call_whose_answering_model_has_no_price_costs_what_was_asked_for() ->
 
 
 def test_an_over_budget_comes_back_from_the_record_and_from_a_pickle_as_it_was() -> None:
-    import json
-
     error = OverBudget("no", name="m", attempts=2, unit="money", scope="tenant", used=0.5, limit=1.0)
     for again in (revive("m", 2, json.loads(failed(error))), pickle.loads(pickle.dumps(error))):
         assert isinstance(again, OverBudget)

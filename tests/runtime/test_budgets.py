@@ -35,7 +35,7 @@ from statecraft import (
     tool,
 )
 from statecraft.calls.retry import RetryPolicy
-from statecraft.errors import ErrorKind
+from statecraft.errors import ConfigError, ErrorKind
 from statecraft.llm.port import ModelError
 from statecraft.llm.scripted import ScriptedLLM, text
 from statecraft.records import RunRecord, Usage, Waiting
@@ -293,6 +293,19 @@ def test_runtimes_that_share_a_database_never_overshoot_a_tenants_budget(url: st
             await finished(two, machine)
             assert len(shop.sold) == 36
             assert refused == {"tenant"}
+
+    asyncio.run(story())
+
+
+def test_a_tenant_has_a_name(url: str) -> None:
+    async def work(run: Run[Note]) -> Stop:
+        return Stop()
+
+    async def story() -> None:
+        machine = one_state(work)
+        async with Runtime(url, machines=[machine]) as rt:
+            with pytest.raises(ConfigError, match="tenant"):
+                await rt.start(machine, Note(), tenant="")
 
     asyncio.run(story())
 
