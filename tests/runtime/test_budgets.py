@@ -31,6 +31,7 @@ from statecraft import (
     Status,
     TenantBudget,
     days,
+    hours,
     minutes,
     tool,
 )
@@ -295,6 +296,38 @@ def test_runtimes_that_share_a_database_never_overshoot_a_tenants_budget(url: st
             assert refused == {"tenant"}
 
     asyncio.run(story())
+
+
+def test_a_handler_may_sleep_until_the_tenants_next_window_and_ask_again(url: str) -> None:
+    shop = Shop()
+
+    async def work(run: Run[Note]) -> Stop:
+        for _ in range(2):
+            try:
+                await run.tool(shop.buy, 7)
+            except OverBudget:
+                await run.sleep(hours(1))
+                await run.tool(shop.buy, 7)
+        return Stop()
+
+    async def story() -> None:
+        machine, clock = one_state(work, tools=[shop.buy]), ManualClock()
+        settings = Settings(tenants=(TenantBudget(Budget(calls=1), per=hours(1)),))
+        async with Runtime(url, machines=[machine], settings=settings, clock=clock) as rt:
+            run = await rt.start(machine, Note(), tenant="acme")
+            async for entry in rt.follow(run.id):
+                if entry.kind == "waiting":
+                    break
+            assert shop.sold == [7]
+            await clock.advance(hours(1))
+            rt._worker.poke()
+            run = await rt.wait(run.id)
+            assert run.state == "done"
+            assert [call.ok for call in await rt.calls(run.id)] == [True, False, True, True]
+            assert await agrees(rt, run)
+
+    asyncio.run(asyncio.wait_for(story(), 20))
+    assert shop.sold == [7, 7]
 
 
 def test_a_tenant_has_a_name(url: str) -> None:
