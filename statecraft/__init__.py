@@ -15,8 +15,19 @@ if TYPE_CHECKING:
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
     from statecraft.engine.settings import Settings
-    from statecraft.errors import CallError, DefinitionError, ErrorKind, OutputInvalid, Refused, StatecraftError, StoreError
+    from statecraft.errors import (
+        CallError,
+        DefinitionError,
+        ErrorKind,
+        Looped,
+        OutputInvalid,
+        Refused,
+        StatecraftError,
+        StoreError,
+    )
     from statecraft.llm.claude import Claude
+    from statecraft.llm.compaction import SlidingWindow, SummarizeOld
+    from statecraft.llm.loops import LoopPolicy
     from statecraft.machine.context import Run
     from statecraft.machine.data import Append, Data
     from statecraft.machine.declare import Machine
@@ -48,8 +59,19 @@ _HOME = {
     "calls.retry": ("RetryPolicy",),
     "clock": ("days", "hours", "minutes", "seconds"),
     "engine.settings": ("Settings",),
-    "errors": ("CallError", "DefinitionError", "ErrorKind", "OutputInvalid", "Refused", "StatecraftError", "StoreError"),
+    "errors": (
+        "CallError",
+        "DefinitionError",
+        "ErrorKind",
+        "Looped",
+        "OutputInvalid",
+        "Refused",
+        "StatecraftError",
+        "StoreError",
+    ),
     "llm.claude": ("Claude",),
+    "llm.compaction": ("SlidingWindow", "SummarizeOld"),
+    "llm.loops": ("LoopPolicy",),
     "machine.context": ("Run",),
     "machine.data": ("Append", "Data"),
     "machine.declare": ("Machine",),
@@ -98,6 +120,8 @@ __all__ = [
     "HandlerFailed",
     "InvalidOutput",
     "LoopDetected",
+    "LoopPolicy",
+    "Looped",
     "Machine",
     "Outcome",
     "OutputInvalid",
@@ -110,11 +134,13 @@ __all__ = [
     "RunRecord",
     "Runtime",
     "Settings",
+    "SlidingWindow",
     "StateTimeout",
     "StatecraftError",
     "Status",
     "StepsExhausted",
     "StoreError",
+    "SummarizeOld",
     "Tool",
     "Usage",
     "VisitsExhausted",

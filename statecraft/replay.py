@@ -20,6 +20,7 @@ from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
+from statecraft.engine.loop import MOVES
 from statecraft.engine.services import Services
 from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
@@ -145,7 +146,7 @@ class _Visits:
 
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
         """Re-execute one visit; None if it agrees with the move that ended it."""
-        if move.event in BOUNDS:
+        if move.event in BOUNDS or (move.event == "loop_detected" and move.payload.get("what") == MOVES):
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         recorded = await self.store.calls(held.run_id, held.seq)
         held.visit.clock = _RecordedTime(stamp(move.at))

@@ -35,6 +35,11 @@ class Recorded:
         raise revive(self.name, self.attempts, json.loads(self.result))
 
 
+def request_digest(kind: str, request: str) -> bytes:
+    """What a call with this request is named in the journal."""
+    return hashlib.sha256(f"{kind}\n{request}".encode()).digest()
+
+
 @dataclass(slots=True)
 class Visit:
     """One visit: (run, seq) under one epoch. Knows the calls of earlier attempts at it and journals new ones."""
@@ -54,6 +59,8 @@ class Visit:
     """How often each request was made in this execution of the handler."""
     usage: Usage = Usage()
     """Tokens of the visit's finished calls."""
+    slept: bool = False
+    """Whether the handler waited on purpose: then another look at the same state may find the world changed."""
     parked: Park | None = None
     """Set when a call gave the run up; whatever the handler answers after that no longer counts."""
     over: StoreError | None = None
@@ -97,7 +104,7 @@ class Visit:
 
     def identify(self, kind: str, request: str) -> tuple[bytes, int, str]:
         """(digest, occurrence, idempotency key) of the next call with this request."""
-        digest = hashlib.sha256(f"{kind}\n{request}".encode()).digest()
+        digest = request_digest(kind, request)
         occurrence = self.seen.get(digest, 0)
         self.seen[digest] = occurrence + 1
         return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, occurrence)

@@ -14,6 +14,7 @@ from statecraft.engine.fanout import mapped, together
 from statecraft.engine.held import Held
 from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
+from statecraft.engine.toolbox import tool_request
 from statecraft.errors import ErrorKind, NotAllowed
 from statecraft.machine.context import Run
 from statecraft.machine.data import Data
@@ -49,7 +50,7 @@ class StepRun(Run[D]):
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
         if name == "llm":
-            self.llm = StepModel(self.scope, self.journal, self._services, self.use)
+            self.llm = StepModel(self.scope, self.journal, self._services, self.use, self._may_call_tools)
             return self.llm
         if name == "scope":
             self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws)
@@ -72,7 +73,7 @@ class StepRun(Run[D]):
             raise NotAllowed(
                 f"state {self.state} does not declare the tool {tool.name!r} (declared: {declared}); add it to tools=[...]"
             )
-        request = canonical({"tool": tool.name, "arguments": dict(arguments)})
+        request = tool_request(tool.name, arguments)
 
         async def perform(call: Call) -> Reply:
             info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id)
@@ -112,6 +113,7 @@ class StepRun(Run[D]):
         """Let time pass, durably: a long sleep parks the run and holds nothing."""
         seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
         visit = self.journal
+        visit.slept = True
 
         async def perform(_call: Call) -> Reply:
             return Reply(canonical({"due": visit.clock.now() + int(max(0.0, seconds) * 1_000_000)}))

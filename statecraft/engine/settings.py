@@ -9,6 +9,8 @@ from typing import Literal
 
 from statecraft.calls.retry import RetryPolicy
 from statecraft.errors import ConfigError
+from statecraft.llm.compaction import ContextPolicy, SummarizeOld
+from statecraft.llm.loops import LoopPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,10 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
+    loops: LoopPolicy | None = field(default_factory=LoopPolicy)
+    """When repetition counts as a loop, of a model that calls tools and of a run that moves; None never."""
+    context: ContextPolicy | None = field(default_factory=SummarizeOld)
+    """How conversations are kept within the model's window; None lets them grow until the model refuses them."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
