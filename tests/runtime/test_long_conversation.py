@@ -67,7 +67,9 @@ class Reader:
         if request.output is not None:
             self.summaries += 1
             assert request.model == "small"
-            summary = Summary(facts=[f"summary {self.summaries}"], decisions=[], open_questions=[], artefacts=[], failed_attempts=[])
+            summary = Summary(
+                facts=[f"summary {self.summaries}"], decisions=[], open_questions=[], artefacts=[], failed_attempts=[]
+            )
             return self._reply({"type": "text", "text": summary.model_dump_json()}, tokens, "end_turn")
         number = _pages(request)
         self.asked.append(number)
