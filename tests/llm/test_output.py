@@ -168,7 +168,8 @@ def test_a_type_the_model_cannot_be_told_is_refused_with_the_fix(kind: type[Any]
 
 
 def many(kind: Any, number: int) -> type[BaseModel]:
-    return create_model("Many", **{f"field_{each}": kind for each in range(number)})
+    fields: dict[str, Any] = {f"field_{each}": kind for each in range(number)}
+    return create_model("Many", **fields)
 
 
 def test_more_optional_fields_than_a_grammar_can_hold_are_refused() -> None:
@@ -185,7 +186,8 @@ def test_more_unions_than_a_grammar_can_hold_are_refused() -> None:
 
 def test_what_a_definition_holds_counts_as_well() -> None:
     inner = many((int, 0), 20)
-    outer = create_model("Outer", first=(inner, ...), **{f"more_{each}": (int, 0) for each in range(5)})
+    more: dict[str, Any] = {f"more_{each}": (int, 0) for each in range(5)}
+    outer = create_model("Outer", first=(inner, ...), **more)
     with pytest.raises(ConfigError, match="has 25 optional fields"):
         Output.of(outer)
 

@@ -99,10 +99,16 @@ def pages_of(path: Path) -> int:
         return int(sql.execute("PRAGMA page_count").fetchone()[0])
 
 
-async def read(path: Path, llm: Reader, machine: Machine[Log], key: str) -> RunRecord:
+async def read(path: Path, llm: Reader, machine: Machine[Log]) -> RunRecord:
     async with Runtime(f"sqlite:///{path}", machines=[machine], llm=llm, settings=Settings(context=POLICY)) as runtime:
-        run = await runtime.start(machine, Log(), key=key)
-        return await runtime.wait(run.id)
+        run = await runtime.wait((await runtime.start(machine, Log(), key="one")).id)
+        assert await runtime._store.verify(bytes.fromhex(run.id)) == []
+        assert (await runtime.replay(run.id)).agrees
+        return run
+
+
+async def go_on(number: int) -> None:
+    """The model is not told to stop anywhere."""
 
 
 @pytest.mark.slow
@@ -115,7 +121,7 @@ def test_two_thousand_turns_fit_the_window_and_the_last_costs_what_the_first_did
 
     llm = Reader(2_000, told)
     machine = reader(2_000)
-    record = asyncio.run(read(path, llm, machine, "one"))
+    record = asyncio.run(read(path, llm, machine))
     assert record.status is Status.DONE
     assert llm.asked == list(range(2_001))
     assert llm.summaries > 20
@@ -137,18 +143,18 @@ def test_a_conversation_killed_in_the_middle_asks_for_no_recorded_turn_again(tmp
                 reached.set()
                 await asyncio.Event().wait()
 
-        async def go_on(_number: int) -> None: ...
-
         first, second = Reader(300, stop_at), Reader(300, go_on)
-        life = asyncio.create_task(read(path, first, machine, "one"))
+        life = asyncio.create_task(read(path, first, machine))
         await reached.wait()
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
-        return first, second, await read(path, second, machine, "one")
+        return first, second, await read(path, second, machine)
 
     first, second, record = asyncio.run(scene())
     assert record.status is Status.DONE
     assert first.asked == list(range(201))
     assert second.asked == list(range(200, 301))
+    unbroken = Reader(300, go_on)
+    asyncio.run(read(tmp_path / "unbroken.db", unbroken, machine))
     assert first.summaries > 0
-    assert second.summaries > 0
+    assert first.summaries + second.summaries == unbroken.summaries

@@ -252,7 +252,7 @@ def test_a_plain_text_is_checked_too(url: str) -> None:
         return await run.llm.ask("one word", check=lambda answer: [] if " " not in answer else ["it has two words"])
 
     llm = ScriptedLLM(["two words", "one"])
-    record, _, payload = asyncio.run(play(url, asking(ask, []), llm))
+    _, _, payload = asyncio.run(play(url, asking(ask, []), llm))
     assert json.loads(payload)["text"] == "one"
     assert "JSON" not in llm.requests[1].messages[-1]["content"]
 
