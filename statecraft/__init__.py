@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from statecraft.calls.gate import GatePolicy
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
+    from statecraft.decisions import Approve, DidNotHappen, GiveUp, Happened, Modify, Reject
     from statecraft.engine.settings import Settings
     from statecraft.errors import CallError, DefinitionError, ErrorKind, OutputInvalid, Refused, StatecraftError, StoreError
     from statecraft.llm.claude import Claude
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
 
 # Each name loads its module on first use, so that `import statecraft` stays light.
 _HOME = {
+    "calls.gate": ("GatePolicy",),
     "calls.retry": ("RetryPolicy",),
     "clock": ("days", "hours", "minutes", "seconds"),
+    "decisions": ("Approve", "DidNotHappen", "GiveUp", "Happened", "Modify", "Reject"),
     "engine.settings": ("Settings",),
     "errors": ("CallError", "DefinitionError", "ErrorKind", "OutputInvalid", "Refused", "StatecraftError", "StoreError"),
     "llm.claude": ("Claude",),
@@ -80,6 +84,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Append",
+    "Approve",
     "Ask",
     "Budget",
     "BudgetExhausted",
@@ -91,17 +96,23 @@ __all__ = [
     "Data",
     "DeadlinePassed",
     "DefinitionError",
+    "DidNotHappen",
     "Divergence",
     "ErrorKind",
     "Event",
     "Failure",
+    "GatePolicy",
+    "GiveUp",
     "HandlerFailed",
+    "Happened",
     "InvalidOutput",
     "LoopDetected",
     "Machine",
+    "Modify",
     "Outcome",
     "OutputInvalid",
     "Refused",
+    "Reject",
     "Replay",
     "RetryPolicy",
     "ReviewExpired",

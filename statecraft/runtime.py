@@ -12,8 +12,9 @@ from typing import Any, Self, TypeVar, cast
 from statecraft import trace
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, SystemClock, micros, stamp
+from statecraft.decisions import Decision
 from statecraft.engine import decide as decisions
-from statecraft.engine import owner
+from statecraft.engine import owner, verdict
 from statecraft.engine.assembly import call_stack
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
@@ -211,6 +212,23 @@ class Runtime(Looking):
             self._worker.look_after(raw)
         self._worker.signal(raw)
         return await self._store.run(raw)
+
+    async def decide(self, run_id: str, decision: Decision, *, by: str, review: str | None = None) -> RunRecord:
+        """Decide a question about one call of a run, in the name of `by`, and let the run go on in the background.
+
+        `review` is the id of the `ReviewRecord`, or the beginning of it; it may be left out while exactly one question
+        about a call is open. Raises `NotFound`, `RunClosed`, `NotWaiting`, `IllegalEvent` (the question takes other
+        decisions), `InvalidPayload` (arguments or result do not fit the tool), `AlreadyDecided`, `DecisionLate`,
+        `Superseded` or `VersionMismatch`; nothing was written then.
+        """
+        raw = raw_id(run_id)
+        definition = await self._definition_of(await self._store.run(raw))
+        await verdict.record(self._store, self._clock, definition, raw, decision, by, review)
+        run = await self._store.run(raw)
+        if run.status is Status.READY and self.settings.take != "none":
+            self._worker.look_after(raw)
+        self._worker.signal(raw)
+        return run
 
     async def resume(self, run_id: str, *, force: bool = False) -> RunRecord:
         """Continue a run from its last durable point.

@@ -6,15 +6,27 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from statecraft.calls.call import Call, Reply
+from statecraft.calls.call import Call, Reply, canonical
 from statecraft.calls.park import Park
 from statecraft.clock import Clock
-from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
+from statecraft.errors import (
+    CallError,
+    ErrorKind,
+    InDoubt,
+    OutputInvalid,
+    Rejected,
+    ReviewUnanswered,
+    StoreError,
+    StoreUnavailable,
+)
 from statecraft.ids import idempotency_key
-from statecraft.records import AttemptRecord, CallRecord, Usage, Waiting
+from statecraft.records import AttemptRecord, CallRecord, Json, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
+
+CHANGED = "changed"
+"""Where the row of a call says that a person changed its arguments, beside what the handler asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,15 @@ class Visit:
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
 
+    asked: dict[tuple[bytes, int], list[ReviewRecord]] = field(default_factory=dict)
+    """Questions that earlier executions put about calls, decided or not, in order of rounds."""
+    asks: list[port.CallReview] = field(default_factory=list)
+    """Questions about calls that wait for a person; written when the run parks."""
+    alerts: list[str] = field(default_factory=list)
+    """What people should hear of when the run parks."""
+    changes: dict[tuple[bytes, int], Json] = field(default_factory=dict)
+    """What a person put in the place of a call's arguments; kept with its row."""
+
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
         self.over = self.over or why
@@ -76,7 +97,12 @@ class Visit:
 
     @classmethod
     def reopened(
-        cls, opened: Visit, calls: Sequence[CallRecord], hashes: Sequence[bytes], attempts: Sequence[AttemptRecord]
+        cls,
+        opened: Visit,
+        calls: Sequence[CallRecord],
+        hashes: Sequence[bytes],
+        attempts: Sequence[AttemptRecord],
+        reviews: Sequence[ReviewRecord] = (),
     ) -> Visit:
         """`opened` with what earlier executions of the handler left in the journal."""
         for call in calls:
@@ -86,14 +112,20 @@ class Visit:
             opened.gaps.extend(sorted(set(range(calls[-1].idx)) - {call.idx for call in calls}))
         for attempt in attempts:
             opened.tried.setdefault((bytes.fromhex(attempt.digest), attempt.occurrence), []).append(attempt)
+        for review in reviews:
+            if review.call is not None:
+                opened.asked.setdefault((bytes.fromhex(review.call[0]), review.call[1]), []).append(review)
         return opened
 
     def remember(self, call: CallRecord) -> None:
         """Take a finished call of an earlier execution into account."""
         text = json.dumps(call.result, separators=(",", ":"), ensure_ascii=False)
         outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name)
-        self.recorded[(bytes.fromhex(call.digest), call.occurrence)] = outcome
+        place = (bytes.fromhex(call.digest), call.occurrence)
+        self.recorded[place] = outcome
         self.usage += call.usage
+        if isinstance(call.request, dict) and CHANGED in call.request:
+            self.changes[place] = call.request[CHANGED]
 
     def identify(self, kind: str, request: str) -> tuple[bytes, int, str]:
         """(digest, occurrence, idempotency key) of the next call with this request."""
@@ -113,6 +145,8 @@ class Visit:
     async def record(self, call: Call, outcome: Recorded, started_at: int) -> None:
         """Make the outcome durable. When this returns, the call never runs again."""
         self._still_open()
+        if self.changes and (change := self.changes.get((call.digest, call.occurrence))) is not None:
+            call = replace(call, request=canonical({**json.loads(call.request), CHANGED: change}))
         mark = self._hash(call, outcome)
         # No await between taking the index and submitting: writes land in the order they are submitted.
         idx = self.gaps.pop(0) if self.gaps else len(self.hashes)
@@ -175,6 +209,11 @@ class Visit:
             outcome.usage.output_tokens,
         )
 
+    def note(self, call: Call) -> str:
+        """What whoever reads the call's result must know first: a person changed what was asked. Empty if nobody did."""
+        change = self.changes.get((call.digest, call.occurrence))
+        return "" if change is None else f"[a reviewer changed the arguments to {canonical(change['arguments'])}]\n"
+
     def attempts(self, call: Call) -> list[AttemptRecord]:
         """Attempts of this call that failed or began before, oldest first."""
         return self.tried.get((call.digest, call.occurrence), [])
@@ -205,8 +244,16 @@ def failed(error: CallError) -> str:
     return json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
 
 
+CLASSES: dict[str, type[CallError]] = {
+    "OutputInvalid": OutputInvalid,
+    "InDoubt": InDoubt,
+    "Rejected": Rejected,
+    "ReviewUnanswered": ReviewUnanswered,
+}
+"""Errors that are raised again as what they were."""
+
+
 def revive(name: str, attempts: int, stored: dict[str, str]) -> CallError:
     """The error that `failed` wrote down."""
-    classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt}
-    made = classes.get(stored.get("class", ""), CallError)
+    made = CLASSES.get(stored.get("class", ""), CallError)
     return made(stored["message"], kind=ErrorKind(stored["kind"]), name=name, attempts=attempts)

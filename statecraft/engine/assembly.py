@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from statecraft.calls import stack
+from statecraft.calls.ask import Patience
 from statecraft.calls.call import Next
+from statecraft.calls.doubt import Doubt
+from statecraft.calls.gate import Gate, choose
 from statecraft.clock import Clock
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
@@ -12,4 +17,10 @@ from statecraft.store import port
 
 def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) -> Next:  # noqa: ARG001
     """Every member that the settings ask for, in the order of `calls.stack`."""
-    return stack.build(settings.retry, ids.uniform)
+    policy = choose(settings.gate, os.environ.get("STATECRAFT_ENV"))
+    return stack.build(
+        settings.retry,
+        ids.uniform,
+        gate=Gate(policy),
+        doubt=Doubt(Patience(policy.expires, policy.remind_after)),
+    )

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from statecraft.calls import classify
-from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
+from statecraft.calls.call import Action, Call, Failure, Reply, Scope, canonical
+from statecraft.calls.gate import action_text
 from statecraft.clock import instant
 from statecraft.engine.fanout import mapped, together
 from statecraft.engine.held import Held
 from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
-from statecraft.errors import ErrorKind, NotAllowed
+from statecraft.errors import CallError, ErrorKind, NotAllowed
 from statecraft.machine.context import Run
 from statecraft.machine.data import Data
 from statecraft.records import Waiting
@@ -49,7 +50,7 @@ class StepRun(Run[D]):
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
         if name == "llm":
-            self.llm = StepModel(self.scope, self.journal, self._services, self.use)
+            self.llm = StepModel(self.scope, self.journal, self._services, self.answer)
             return self.llm
         if name == "scope":
             self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws)
@@ -67,19 +68,36 @@ class StepRun(Run[D]):
 
     async def use(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> str:
         """The tool's result as JSON text. `arguments` are plain JSON values."""
+        return (await self._services.stack(self._tool_call(tool, arguments))).result
+
+    async def answer(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> str:
+        """The tool's result, or its failure (`CallError.message`), as a model reads it: with a note if a person changed
+        the arguments, since the model would take the answer for one to what it asked."""
+        call = self._tool_call(tool, arguments)
+        try:
+            text = (await self._services.stack(call)).result
+        except CallError as error:
+            error.message = f"{self.journal.note(call)}{error.message}"
+            raise
+        return f"{self.journal.note(call)}{tool.render(tool.load(text))}"
+
+    def _tool_call(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> Call:
         if tool.name not in self._may_call_tools:
             declared = ", ".join(self._may_call_tools) or "none"
             raise NotAllowed(
                 f"state {self.state} does not declare the tool {tool.name!r} (declared: {declared}); add it to tools=[...]"
             )
-        request = canonical({"tool": tool.name, "arguments": dict(arguments)})
+        request = action_text(tool.name, arguments)
 
-        async def perform(call: Call) -> Reply:
-            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id)
-            return Reply(tool.dump(await tool.invoke(arguments, info)))
+        def performing(arguments: Mapping[str, Any]) -> Callable[[Call], Awaitable[Reply]]:
+            async def perform(call: Call) -> Reply:
+                info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id)
+                return Reply(tool.dump(await tool.invoke(arguments, info)))
+
+            return perform
 
         digest, occurrence, key = self.journal.identify("tool", request)
-        call = Call(
+        return Call(
             visit=self.journal,
             kind="tool",
             name=tool.name,
@@ -87,14 +105,14 @@ class StepRun(Run[D]):
             digest=digest,
             occurrence=occurrence,
             key=key,
-            perform=perform,
+            perform=performing(arguments),
             classify=_tool_failure,
             timeout=tool.timeout.total_seconds(),
             once=tool.effect == "once",
             dependency=f"tool:{tool.name}",
             scope=self.scope,
+            action=Action(tool.name, arguments, tool.risk or "high", digest, tool.validate, performing),
         )
-        return (await self._services.stack(call)).result
 
     # --- several at once ---------------------------------------------------------------------------------------------
 

@@ -11,9 +11,18 @@ from statecraft.clock import Clock
 from statecraft.engine.context import StepRun
 from statecraft.engine.held import Held
 from statecraft.engine.limits import time_left
-from statecraft.errors import CallError, DataMutated, OutputInvalid
+from statecraft.errors import CallError, DataMutated, OutputInvalid, ReviewUnanswered
 from statecraft.machine.definition import Handler
-from statecraft.machine.event import CallFailed, DeadlinePassed, Event, HandlerFailed, InvalidOutput, StateTimeout, event_name
+from statecraft.machine.event import (
+    CallFailed,
+    DeadlinePassed,
+    Event,
+    HandlerFailed,
+    InvalidOutput,
+    ReviewExpired,
+    StateTimeout,
+    event_name,
+)
 from statecraft.machine.state import Ask
 
 Answer = Event | Ask[Any] | Park
@@ -104,6 +113,8 @@ def _event_of(held: Held, error: Exception) -> Event:
     if isinstance(error, OutputInvalid):
         message = said(error)
         return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)
+    if isinstance(error, ReviewUnanswered):
+        return ReviewExpired(state=held.state, message=said(error))
     if isinstance(error, CallError):
         return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=said(error))
     return _failed(held, error)

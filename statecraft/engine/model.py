@@ -21,7 +21,7 @@ from statecraft.records import Usage
 from statecraft.tools import Tool, ToolArgumentsInvalid
 
 Use = Callable[[Tool[..., Any], Mapping[str, Any]], Awaitable[str]]
-"""Calls a tool of the state with JSON arguments; answers its result as JSON text."""
+"""Calls a tool of the state with JSON arguments; answers its result as the model reads it."""
 
 
 class StepModel(Model):
@@ -118,7 +118,7 @@ class StepModel(Model):
             if error.kind is ErrorKind.IN_DOUBT:
                 raise
             return _result(block, error.message, failed=True)
-        return _result(block, tool.render(tool.load(text)), failed=False)
+        return _result(block, text, failed=False)
 
 
 def _spec(tool: Tool[..., Any]) -> port.ToolSpec:

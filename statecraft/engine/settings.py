@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 from typing import Literal
 
+from statecraft.calls.gate import GatePolicy
 from statecraft.calls.retry import RetryPolicy
 from statecraft.errors import ConfigError
 
@@ -26,6 +28,9 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
+    gate: GatePolicy | Mapping[str, GatePolicy] = field(default_factory=GatePolicy)
+    """Which tool calls a person must approve (default: none), and how long questions about calls wait. With a mapping
+    the environment variable STATECRAFT_ENV chooses; then it must be set."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
@@ -39,5 +44,8 @@ class Settings:
             raise ConfigError(f"settings.take is 'all', 'own' or 'none', not {self.take!r}")
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
+        policies = (self.gate,) if isinstance(self.gate, GatePolicy) else tuple(self.gate.values())
+        if not policies or not all(isinstance(policy, GatePolicy) for policy in policies):
+            raise ConfigError("settings.gate is a GatePolicy, or one for each environment by name")
         if not 0 <= self.pace < inf:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")

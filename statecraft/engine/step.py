@@ -113,8 +113,14 @@ class Engine:
         if timeout is not None:
             due = min(due, held.entered_at + micros(timeout))
         head = port.Head(Status.WAITING, waiting_for=park.why, due_at=due)
-        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head))
-        trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": park.why.value})
+        now, asks, alert = self.clock.now(), tuple(held.visit.asks), "; ".join(held.visit.alerts) or None
+        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, now, head, asks=asks, alert=alert))
+        told = {"run_id": held.id, "state": held.state}
+        for question in asks:
+            trace.emit("gate.waiting", {**told, "target": question.tool, "kind": question.kind})
+        if alert is not None:
+            trace.emit("gate.reminder", {**told, "alert": alert})
+        trace.emit("run.parked", {**told, "why": park.why.value})
         return Parked(park.why, due)
 
     async def _die(self, held: Held, event: Event | None, reason: str, needs: str = "") -> Dead:
