@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+from statecraft.clock import Clock, stamp
 from statecraft.engine.versions import difference
 from statecraft.errors import NotFound, VersionMismatch
 from statecraft.machine.data import Data
@@ -24,9 +25,14 @@ from statecraft.store import port
 from statecraft.worker.worker import ANY, Worker
 
 
-def settled(run: RunRecord) -> bool:
-    """Whether a run has ended or waits for a person, so that waiting for it longer is pointless."""
-    return run.status.closed or (run.status is Status.WAITING and run.waiting_for is Waiting.REVIEW)
+def settled(run: RunRecord, now: int) -> bool:
+    """Whether a run has ended or waits for a person, so that waiting for it longer is pointless.
+
+    Not if it is due: then somebody has decided, or the time to decide is over, and it only waits to be claimed.
+    """
+    if run.status is not Status.WAITING or run.waiting_for is not Waiting.REVIEW:
+        return run.status.closed
+    return run.due_at is None or now < stamp(run.due_at)
 
 
 class Looking:
@@ -38,6 +44,7 @@ class Looking:
     _running: dict[int, Definition]
     _numbers: dict[str, int]
     _worker: Worker
+    _clock: Clock
 
     async def get(self, run_id: str) -> RunRecord:
         """The run's head. Raises `NotFound`."""
@@ -113,7 +120,7 @@ class Looking:
         while True:
             changed = self._worker.changing(raw or ANY)
             # Looked at before the feed is read: what made it settled is then in the feed already.
-            over = raw is not None and settled(await self._store.run(raw))
+            over = raw is not None and settled(await self._store.run(raw), self._clock.now())
             entries = await self._store.feed(after, raw)
             for entry in entries:
                 after = entry.pos

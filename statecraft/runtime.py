@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, cast
 
 from statecraft import trace
 from statecraft.calls.visit import Visit
-from statecraft.clock import Clock, SystemClock, micros, stamp
+from statecraft.clock import Clock, SystemClock, micros
 from statecraft.decisions import Decision
 from statecraft.engine import decide as decisions
 from statecraft.engine import owner, verdict
@@ -189,7 +189,7 @@ class Runtime(Looking):
                 while True:
                     changed = self._worker.changing(raw)
                     run = await self._store.run(raw)
-                    if settled(run):
+                    if settled(run, self._clock.now()):
                         return run
                     if (failure := self._worker.trouble(raw)) is not None:
                         raise failure
@@ -224,11 +224,10 @@ class Runtime(Looking):
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
         await verdict.record(self._store, self._clock, definition, raw, decision, by, review)
-        run = await self._store.run(raw)
-        if run.status is Status.READY and self.settings.take != "none":
+        if self.settings.take != "none":
             self._worker.look_after(raw)
         self._worker.signal(raw)
-        return run
+        return await self._store.run(raw)
 
     async def resume(self, run_id: str, *, force: bool = False) -> RunRecord:
         """Continue a run from its last durable point.
@@ -240,8 +239,7 @@ class Runtime(Looking):
         if run.status.closed:
             raise RunClosed(f"run {run.id} is {run.status} in {run.state}; there is nothing to resume")
         await self._definition_of(run)
-        expired = run.due_at is not None and self._clock.now() >= stamp(run.due_at)
-        if settled(run) and not expired:
+        if settled(run, self._clock.now()):
             return run
         takeover = run.owner is not None and (force or owner.gone(run.owner))
         await self._worker.claim(raw_id(run.id), epoch=run.epoch if takeover else None)

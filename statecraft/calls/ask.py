@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,6 +89,6 @@ async def _reminded(call: Call, review: ReviewRecord) -> bool:
     after = 0
     while entries := await call.visit.store.feed(after, call.visit.run_id, PAGE):
         after = entries[-1].pos
-        if any(entry.kind == "alert" and f"review {review.id} " in json.dumps(dict(entry.detail)) for entry in entries):
+        if any(entry.kind == "alert" and f"review {review.id} " in str(entry.detail.get("text")) for entry in entries):
             return True
     return False

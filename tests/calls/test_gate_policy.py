@@ -28,7 +28,7 @@ def broken(proposal: Proposal) -> bool:
 
 
 def large(proposal: Proposal) -> bool:
-    return proposal.arguments["amount"] > 4
+    return bool(proposal.arguments["amount"] > 4)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_an_unknown_or_missing_environment_is_never_guessed() -> None:
 
 def test_settings_take_a_policy_or_several_by_name() -> None:
     assert Settings(gate={"production": STRICT}).gate == {"production": STRICT}
-    wrong: Any = {"production": "strict"}
-    for gate in ({}, wrong):
+    wrong: list[Any] = [{}, {"production": "strict"}]
+    for gate in wrong:
         with pytest.raises(ConfigError, match="gate is a GatePolicy, or one for each environment"):
             Settings(gate=gate)
 
