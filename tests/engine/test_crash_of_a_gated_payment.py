@@ -1,0 +1,119 @@
+"""A payment that a person must approve, with a process that dies at every commit: it is never made twice without a person saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from statecraft import CallError, CallInfo, Data, Event, Failure, GatePolicy, Machine, Run, tool
+from statecraft.decisions import Approve, Decision, DidNotHappen, Happened, Modify
+from statecraft.records import ReviewRecord
+from tests.engine.dying import SETTINGS, World, lives, pairs
+
+
+class Invoice(Data):
+    receipt: str = ""
+
+
+class Paid(Event):
+    receipt: str
+
+
+Place = World[Invoice]
+POLICY = GatePolicy(max_auto_risk="low")
+
+
+def office(place: list[Place]) -> Machine[Invoice]:
+    @tool(effect="once", risk="high")
+    async def pay(info: CallInfo, amount: int) -> str:
+        """Pay, which must not happen twice."""
+        place[0].effects.append((place[0].life, info.key))
+        return f"paid {amount}"
+
+    machine = Machine("office", data=Invoice, max_steps=5)
+
+    @machine.state(start=True, tools=[pay])
+    async def paying(run: Run[Invoice]) -> Paid:
+        try:
+            return Paid(receipt=await run.tool(pay, 12))
+        except CallError as error:
+            return Paid(receipt=error.kind.value)
+
+    paid, failed = machine.final("paid", ok=True), machine.final("failed")
+    machine.transitions(paying.on(Paid) >> paid, machine.anywhere.on(Failure) >> failed)
+    return machine
+
+
+def careful(place: Place, review: ReviewRecord) -> Decision:
+    """Approves less than was asked for; and when asked what became of it, looks."""
+    if review.kind == "gate":
+        return Approve() if review.arguments == {"amount": 7} else Modify({"amount": 7})
+    assert review.arguments == {"amount": 7}
+    made = any(name == review.show["key"] for _, name in place.effects)
+    return Happened("paid 7") if made else DidNotHappen()
+
+
+def careless(place: Place, review: ReviewRecord) -> Decision:
+    """Approves everything, and says of everything that it did not happen."""
+    return Approve() if review.kind == "gate" else DidNotHappen()
+
+
+class Stage:
+    """One machine for one world after another."""
+
+    def __init__(self) -> None:
+        self.place: list[Place] = []
+        self.machine = office(self.place)
+
+    def live(self, folder: Path, points: Sequence[int], *, look: bool) -> Place:
+        folder.mkdir(parents=True)
+        settings = replace(SETTINGS, gate=POLICY)
+        world = World(folder, self.machine, Invoice(), verdict=careful if look else careless, settings=settings)
+        self.place[:] = [world]
+        ended = lives(world, points)
+        assert ended.state == "paid"
+        world.sound()
+        assert world.noises == []
+        return world
+
+
+def decisions(world: Place, kind: str) -> list[str]:
+    return [said for (said,) in world.ask(f"SELECT decision FROM call_reviews WHERE kind = '{kind}' ORDER BY round")]
+
+
+def assert_sound(world: Place, receipt: str, *, look: bool) -> None:
+    ((request, result),) = world.ask("SELECT request, result FROM calls")
+    assert result == f'"{receipt}"'
+    assert ('"changed"' in request) is look
+    assert decisions(world, "gate") == (["modify", "approve"] if look else ["approve"])
+    again = decisions(world, "doubt").count("did_not_happen")
+    assert len(world.effects) == 1 if look else 1 <= len(world.effects) <= 1 + again
+    assert len({key for _, key in world.effects}) == 1
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_a_process_that_dies_at_any_commit_pays_once_for_each_time_a_person_said_so(tmp_path: Path, look: bool) -> None:
+    stage, receipt = Stage(), "paid 7" if look else "paid 12"
+    calm = stage.live(tmp_path / "calm", [], look=look)
+    assert_sound(calm, receipt, look=look)
+    assert decisions(calm, "doubt") == []
+    worlds = [stage.live(tmp_path / str(at), [at], look=look) for at in range(calm.points[0])]
+    for world in worlds:
+        assert_sound(world, receipt, look=look)
+    assert any(decisions(world, "doubt") for world in worlds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", [True, False])
+def test_processes_that_die_one_after_another_pay_once_for_each_time_a_person_said_so(tmp_path: Path, look: bool) -> None:
+    stage, receipt = Stage(), "paid 7" if look else "paid 12"
+    points = stage.live(tmp_path / "calm", [], look=look).points[0]
+    rounds: list[int] = []
+    for first, second in pairs(points, points, most=120, seed=20261121):
+        world = stage.live(tmp_path / f"{first}-{second}", [first, second], look=look)
+        assert_sound(world, receipt, look=look)
+        rounds.append(len(decisions(world, "doubt")))
+    assert max(rounds) == 2
