@@ -56,6 +56,11 @@ class Dying:
         self.points = 0
         self.dead = False
 
+    def die(self) -> None:
+        """Now, wherever it is: no commit gets through any more."""
+        self.at, self.dead = self.points, True
+        self._died()
+
     def __call__(self, point: str) -> None:
         if self.points == self.at:
             self.dead = True
@@ -96,6 +101,8 @@ class World(Generic[D]):
     """(life, idempotency key or transcript) of everything done to the outside."""
     points: list[int] = field(default_factory=list)
     """Persistence points that each life passed."""
+    probe: Dying | None = None
+    """The death of the process that lives now."""
     noises: list[str] = field(default_factory=list)
     """What an event loop complained about."""
 
@@ -121,6 +128,7 @@ class World(Generic[D]):
         loop, died = asyncio.get_running_loop(), asyncio.Event()
         loop.set_exception_handler(lambda _, context: self.noises.append(str(context)))
         probe = Dying(at, lambda: loop.call_soon_threadsafe(died.set))
+        self.probe = probe
         story = asyncio.ensure_future(self._story(probe))
         death = asyncio.ensure_future(died.wait())
         over, _ = await asyncio.wait({story, death}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS)

@@ -1,7 +1,9 @@
-"""A payment that a person must approve, with a process that dies at every commit: it is never made twice without a person saying so."""
+"""A payment that a person must approve, by processes that die: never made twice without a person saying so."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +28,20 @@ Place = World[Invoice]
 POLICY = GatePolicy(max_auto_risk="low")
 
 
-def office(place: list[Place]) -> Machine[Invoice]:
+def office(place: list[Place], strikes: list[str]) -> Machine[Invoice]:
+    """The process dies `before` or `after` a payment takes effect, as `strikes` says for each time it is tried."""
+
     @tool(effect="once", risk="high")
     async def pay(info: CallInfo, amount: int) -> str:
         """Pay, which must not happen twice."""
-        place[0].effects.append((place[0].life, info.key))
+        world = place[0]
+        end = strikes.pop(0) if strikes else ""
+        if end != "before":
+            world.effects.append((world.life, info.key))
+        if end:
+            assert world.probe is not None
+            world.probe.die()
+            await asyncio.Event().wait()
         return f"paid {amount}"
 
     machine = Machine("office", data=Invoice, max_steps=5)
@@ -66,14 +77,18 @@ class Stage:
 
     def __init__(self) -> None:
         self.place: list[Place] = []
-        self.machine = office(self.place)
+        self.strikes: list[str] = []
+        self.machine = office(self.place, self.strikes)
 
-    def live(self, folder: Path, points: Sequence[int], *, look: bool) -> Place:
+    def live(self, folder: Path, points: Sequence[int] = (), strikes: Sequence[str] = (), *, look: bool) -> Place:
         folder.mkdir(parents=True)
+        self.strikes[:] = strikes
         settings = replace(SETTINGS, gate=POLICY)
         world = World(folder, self.machine, Invoice(), verdict=careful if look else careless, settings=settings)
         self.place[:] = [world]
-        ended = lives(world, points)
+        ended = lives(world, points) if not strikes else None
+        while ended is None:
+            ended = world.live()
         assert ended.state == "paid"
         world.sound()
         assert world.noises == []
@@ -94,26 +109,36 @@ def assert_sound(world: Place, receipt: str, *, look: bool) -> None:
     assert len({key for _, key in world.effects}) == 1
 
 
+STRIKES = [strikes for length in (1, 2) for strikes in itertools.product(("before", "after"), repeat=length)]
+
+
+@pytest.mark.parametrize("strikes", STRIKES, ids="-".join)
+@pytest.mark.parametrize("look", [True, False])
+def test_a_process_that_dies_around_the_payment_leaves_a_question(tmp_path: Path, look: bool, strikes: tuple[str, ...]) -> None:
+    world = Stage().live(tmp_path / "world", strikes=strikes, look=look)
+    assert_sound(world, "paid 7" if look else "paid 12", look=look)
+    if look:  # The first payment that took effect is seen, and it is the only one.
+        unseen = strikes.index("after") if "after" in strikes else len(strikes)
+        assert decisions(world, "doubt") == ["did_not_happen"] * unseen + ["happened"] * ("after" in strikes)
+    else:
+        assert decisions(world, "doubt") == ["did_not_happen"] * len(strikes)
+        assert len(world.effects) == 1 + strikes.count("after")
+
+
 @pytest.mark.parametrize("look", [True, False])
 def test_a_process_that_dies_at_any_commit_pays_once_for_each_time_a_person_said_so(tmp_path: Path, look: bool) -> None:
     stage, receipt = Stage(), "paid 7" if look else "paid 12"
-    calm = stage.live(tmp_path / "calm", [], look=look)
+    calm = stage.live(tmp_path / "calm", look=look)
     assert_sound(calm, receipt, look=look)
     assert decisions(calm, "doubt") == []
-    worlds = [stage.live(tmp_path / str(at), [at], look=look) for at in range(calm.points[0])]
-    for world in worlds:
-        assert_sound(world, receipt, look=look)
-    assert any(decisions(world, "doubt") for world in worlds)
+    for at in range(calm.points[0]):
+        assert_sound(stage.live(tmp_path / str(at), [at], look=look), receipt, look=look)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("look", [True, False])
 def test_processes_that_die_one_after_another_pay_once_for_each_time_a_person_said_so(tmp_path: Path, look: bool) -> None:
     stage, receipt = Stage(), "paid 7" if look else "paid 12"
-    points = stage.live(tmp_path / "calm", [], look=look).points[0]
-    rounds: list[int] = []
+    points = stage.live(tmp_path / "calm", look=look).points[0]
     for first, second in pairs(points, points, most=120, seed=20261121):
-        world = stage.live(tmp_path / f"{first}-{second}", [first, second], look=look)
-        assert_sound(world, receipt, look=look)
-        rounds.append(len(decisions(world, "doubt")))
-    assert max(rounds) == 2
+        assert_sound(stage.live(tmp_path / f"{first}-{second}", [first, second], look=look), receipt, look=look)
