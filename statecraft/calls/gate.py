@@ -25,6 +25,10 @@ MONEY = 1_000_000_000
 """Units of a price in a dollar."""
 
 
+UNITS = ("tokens", "money", "calls")
+"""Units of a budget that are charged; the others are about time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A tool call that is about to be made: what a policy judges."""
@@ -203,6 +207,22 @@ class Gate:
             tenant=None if scope is None else scope.tenant,
         )
         return proposal if policy.min_confidence is None else replace(proposal, confidence=_confidence(policy, proposal))
+
+
+def used_share(call: Call) -> float | None:
+    """How much of the run's own budget is used, of the unit that is nearest to its end; None without a budget."""
+    scope = call.scope
+    used: Mapping[str, int] | None = getattr(scope, "used", None)
+    if scope is None or used is None:
+        return None
+    own = (draw for draw in scope.draws if draw.meter == f"run:{scope.run_id}")
+    shares = (
+        used.get(f"{draw.meter}:{unit}", 0) / limit
+        for draw in own
+        for unit, limit in draw.limits.items()
+        if unit in UNITS and limit
+    )
+    return max(shares, default=None)
 
 
 def changed(call: Call, action: Action, review: ReviewRecord) -> Call:

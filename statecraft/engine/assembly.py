@@ -8,7 +8,7 @@ from statecraft.calls import stack
 from statecraft.calls.ask import Patience
 from statecraft.calls.call import Next
 from statecraft.calls.doubt import Doubt
-from statecraft.calls.gate import Gate, choose
+from statecraft.calls.gate import Gate, choose, used_share
 from statecraft.clock import Clock
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
@@ -21,6 +21,6 @@ def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) ->
     return stack.build(
         settings.retry,
         ids.uniform,
-        gate=Gate(policy),
+        gate=Gate(policy, used_share),
         doubt=Doubt(Patience(policy.expires, policy.remind_after)),
     )

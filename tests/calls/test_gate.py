@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,12 +14,12 @@ import pytest
 from statecraft import GatePolicy
 from statecraft.calls import classify
 from statecraft.calls.call import Action, Call, Failure, Reply
-from statecraft.calls.gate import Gate, action_digest, action_text
+from statecraft.calls.gate import Gate, action_digest, action_text, used_share
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import instant
 from statecraft.errors import CallError, ErrorKind
-from statecraft.records import AttemptRecord, ReviewRecord
+from statecraft.records import AttemptRecord, Draw, ReviewRecord
 from statecraft.store import port
 from statecraft.testing import ManualClock
 
@@ -49,7 +50,7 @@ class World:
         digest, occurrence, key = self.visit.identify("tool", text)
         action = Action("pay", arguments, "high", digest, self.check, self.performing)
         made = Call(self.visit, "tool", "pay", text, digest, occurrence, key, self.performing(arguments), _failure)
-        return cast(Call, _with(made, action))
+        return _with(made, action)
 
     def answered(self, call: Call, decision: str | None, answer: Any = None, *, action: bytes | None = None) -> None:
         """An earlier execution asked, and this was said."""
@@ -74,16 +75,19 @@ class World:
             )
         )
 
-    def through(self, call: Call, policy: GatePolicy = STRICT) -> Reply:
+    def through(self, call: Call, gate: Gate | None = None) -> Reply:
+        """What comes of the call behind a gate; the strict one by default."""
+
         async def following(passed: Call) -> Reply:
             return await passed.perform(passed)
 
-        return asyncio.run(cast(Any, Gate(policy)(call, following)))
+        async def go() -> Reply:
+            return await (gate or Gate(STRICT))(call, following)
+
+        return asyncio.run(go())
 
 
 def _with(call: Call, action: Action) -> Call:
-    from dataclasses import replace
-
     return replace(call, action=action)
 
 
@@ -140,11 +144,14 @@ def test_a_changed_call_may_be_changed_back_and_still_has_a_key_of_its_own() -> 
     world.answered(call, "modify", {"amount": 6})
     world.answered(call, "modify_and_approve", {"amount": 5}, action=action_digest("pay", {"amount": 6}))
 
+    async def go() -> Reply:
+        return await Gate(STRICT)(call, following)
+
     async def following(passed: Call) -> Reply:
         keys.append(passed.key)
         return await passed.perform(passed)
 
-    asyncio.run(cast(Any, Gate(STRICT)(call, following)))
+    asyncio.run(go())
     assert world.ran == [{"amount": 5}]
     assert keys != [call.key]
 
@@ -156,3 +163,20 @@ def test_a_call_that_has_begun_is_not_asked_about_by_a_stricter_policy() -> None
     failed = AttemptRecord("", 1, call.digest.hex(), call.occurrence, 1, "pay", "transient", "", now, None)
     world.visit.tried[(call.digest, call.occurrence)] = [failed]
     assert world.through(call).result == '"paid"'
+
+
+def test_the_share_of_the_budget_is_that_of_the_unit_nearest_to_its_end() -> None:
+    world = World()
+    draws = (Draw("run:7", {"tokens": 1000, "calls": 4, "until": 1}), Draw("tenant:ann:0", {"calls": 1}))
+    scope = SimpleNamespace(run_id="7", draws=draws, used={"run:7:tokens": 100, "run:7:calls": 3, "tenant:ann:0:calls": 9})
+    call = replace(world.call(), scope=cast(Any, scope))
+    assert used_share(call) == 0.75
+    assert used_share(world.call()) is None
+    with pytest.raises(Park):
+        world.through(_with_state(call), Gate(GatePolicy(max_budget_share=0.7), used_share))
+    assert "75% of the budget is used" in world.visit.asks[0].show
+
+
+def _with_state(call: Call) -> Call:
+    scope = SimpleNamespace(**vars(call.scope), state="paying", data=None, tenant=None)
+    return replace(call, scope=cast(Any, scope))
