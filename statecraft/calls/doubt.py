@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 
 from statecraft.calls.ask import Patience, Question, ask, asked, expired, wait_again
 from statecraft.calls.call import Action, Call, Next, Reply
+from statecraft.calls.park import Park
+from statecraft.clock import instant
 from statecraft.decisions import DOUBT
-from statecraft.errors import ErrorKind, InDoubt
-from statecraft.records import AttemptRecord, ReviewRecord
+from statecraft.errors import CallError, ErrorKind, InDoubt
+from statecraft.records import ReviewRecord
 
 
 class Doubt:
@@ -24,13 +27,13 @@ class Doubt:
             return await following(call)
         attempts = call.visit.attempts(call)
         if not attempts or attempts[-1].kind != "begun":
-            return await following(call)
+            return await self._attempt(call, call.action, following)
         begun = attempts[-1]
         review = next((review for review in asked(call, "doubt") if review.show["attempt"] == begun.attempt), None)
         if review is None:
-            raise ask(call, call.action, question(call, call.action, begun), self._patience)
+            raise self._ask(call, call.action, begun.attempt, begun.at)
         if review.decision == "did_not_happen":
-            return await following(replace(call, attempt=begun.attempt + 1))
+            return await self._attempt(replace(call, attempt=begun.attempt + 1), call.action, following)
         if review.decision == "happened":
             return Reply(json.dumps(review.answer, separators=(",", ":"), ensure_ascii=False), attempts=begun.attempt)
         if review.decision is None and not expired(call, review):
@@ -43,17 +46,27 @@ class Doubt:
             attempts=begun.attempt,
         )
 
+    async def _attempt(self, call: Call, action: Action, following: Next) -> Reply:
+        """Make it. One that did not answer in time may take effect all the same: that is no failure, but a doubt."""
+        began = instant(call.visit.clock.now())
+        try:
+            return await following(call)
+        except CallError as error:
+            if error.kind is not ErrorKind.TIMEOUT:
+                raise
+            raise self._ask(call, action, error.attempts, began) from error
 
-def question(call: Call, action: Action, begun: AttemptRecord) -> Question:
-    """What a person needs who must find out whether the call took effect."""
-    shown = {
-        "began": begun.at.isoformat(),
-        "attempt": begun.attempt,
-        "key": call.key,
-        "risk": action.risk,
-        "state": "" if call.scope is None else call.scope.state,
-    }
-    return Question("doubt", f"Did {action.tool} take effect? It began, and its outcome is unknown.", shown, DOUBT)
+    def _ask(self, call: Call, action: Action, attempt: int, began: datetime) -> Park:
+        """Put the question with what a person needs who must find out whether the call took effect."""
+        shown = {
+            "began": began.isoformat(),
+            "attempt": attempt,
+            "key": call.key,
+            "risk": action.risk,
+            "state": "" if call.scope is None else call.scope.state,
+        }
+        text = f"Did {action.tool} take effect? It began, and its outcome is unknown."
+        return ask(call, action, Question("doubt", text, shown, DOUBT), self._patience)
 
 
 def _said(review: ReviewRecord) -> str:

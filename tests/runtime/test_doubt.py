@@ -126,6 +126,25 @@ def test_a_call_nobody_can_tell_about_stays_in_doubt(tmp_path: Path, answered: b
     play(story)
 
 
+def test_a_call_that_did_not_answer_in_time_may_have_happened(tmp_path: Path) -> None:
+    async def story() -> None:
+        shop = ungated(tmp_path)
+        shop.doors.append(asyncio.Event())
+        shop.entered.append(asyncio.Event())
+        async with shop.open() as runtime:
+            run = await runtime.start(shop.machine, Bill())
+            await shop.entered[-1].wait()
+            await shop.clock.advance(shop.pay.timeout)
+            review = await only_review(runtime, run)
+            assert (review.kind, review.show["attempt"]) == ("doubt", 1)
+            assert (review.show["began"], review.show["key"]) == ("2026-01-01T00:00:00+00:00", shop.paid[0][1])
+            await runtime.decide(run.id, Happened("paid, only slowly"), by="ann")
+            assert (await finished(runtime, run)).receipts == ["paid, only slowly"]
+            assert len(shop.paid) == 1
+
+    play(story)
+
+
 async def approved_then_dead(shop: Shop, decision: Any) -> tuple[RunRecord, ReviewRecord]:
     """Asked, decided, begun, and cut off."""
     async with shop.open() as runtime:
