@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from statecraft.calls.ask import Patience, Question, ask, asked, expired, wait_again
 from statecraft.calls.call import Action, Call, Next, Reply, canonical
@@ -278,7 +278,10 @@ def _shown(call: Call, proposal: Proposal, why: tuple[str, ...]) -> dict[str, Js
 
 
 def _risk(declared: str) -> Risk:
-    return cast(Risk, declared) if declared in RISKS else "high"
+    for risk in RISKS:
+        if risk == declared:
+            return risk
+    return "high"
 
 
 def _confidence(policy: GatePolicy, proposal: Proposal) -> float | None:
