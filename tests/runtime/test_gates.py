@@ -376,6 +376,25 @@ def test_several_calls_are_asked_about_at_once_and_decided_in_any_order(tmp_path
     play(story)
 
 
+def test_a_decision_that_comes_while_the_run_is_held_is_not_lost(tmp_path: Path) -> None:
+    async def story() -> None:
+        shop = Shop(tmp_path, handler=pay_three)
+        async with shop.open() as runtime:
+            run = await runtime.start(shop.machine, Bill())
+            ids = [review.id for review in await open_reviews(runtime, run)]
+            shop.doors.append(asyncio.Event())
+            shop.entered.append(asyncio.Event())
+            await runtime.decide(run.id, Approve(), by="ann", review=ids[0])
+            await shop.entered[-1].wait()  # The run is inside the first payment.
+            for name in ids[1:]:
+                await runtime.decide(run.id, Approve(), by="bob", review=name)
+            shop.doors.pop().set()
+            assert len((await finished(runtime, run)).receipts) == 3
+            assert len({key for _, key in shop.paid}) == len(shop.paid) == 3
+
+    play(story)
+
+
 def test_which_of_several_is_meant_must_be_said(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path, handler=pay_three)
