@@ -37,7 +37,12 @@ class Question:
 
 def asked(call: Call, kind: str) -> list[ReviewRecord]:
     """The questions of a kind that were put about this call before, in order of rounds."""
-    return [review for review in call.visit.asked.get((call.digest, call.occurrence), ()) if review.kind == kind]
+    return [review for review in _about(call) if review.kind == kind]
+
+
+def _about(call: Call) -> list[ReviewRecord]:
+    name = (call.digest.hex(), call.occurrence)
+    return [review for review in call.visit.reviews if review.call is not None and review.call[:2] == name]
 
 
 def ask(call: Call, action: Action, question: Question, patience: Patience) -> Park:
@@ -49,7 +54,7 @@ def ask(call: Call, action: Action, question: Question, patience: Patience) -> P
         CallReview(
             digest=call.digest,
             occurrence=call.occurrence,
-            round=len(visit.asked.get((call.digest, call.occurrence), ())),
+            round=len(_about(call)),
             kind=question.kind,
             tool=action.tool,
             arguments=canonical(dict(action.arguments)),

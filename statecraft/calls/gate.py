@@ -153,7 +153,7 @@ class Gate:
 
     async def __call__(self, call: Call, following: Next) -> Reply:
         # What was asked under a stricter policy is answered under any.
-        if call.action is None or (self._off and not call.visit.asked):
+        if call.action is None or (self._off and not call.visit.reviews):
             return await following(call)
         return await following(await self._passed(call, call.action))
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from statecraft.calls.call import Call, Reply, canonical
 from statecraft.calls.park import Park
@@ -22,7 +23,7 @@ from statecraft.errors import (
     StoreUnavailable,
 )
 from statecraft.ids import idempotency_key
-from statecraft.records import AttemptRecord, CallRecord, Json, ReviewRecord, Usage, Waiting
+from statecraft.records import AttemptRecord, CallRecord, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
 
 CHANGED = "changed"
@@ -62,6 +63,8 @@ class Visit:
     gaps: list[int] = field(default_factory=list)
     """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
     tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(default_factory=dict)
+    reviews: list[ReviewRecord] = field(default_factory=list)
+    """Questions about calls of the visit that earlier executions asked, decided or not, in order of rounds."""
     seen: dict[bytes, int] = field(default_factory=dict)
     """How often each request was made in this execution of the handler."""
     usage: Usage = Usage()
@@ -72,13 +75,11 @@ class Visit:
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
 
-    asked: dict[tuple[bytes, int], list[ReviewRecord]] = field(default_factory=dict)
-    """Questions that earlier executions put about calls, decided or not, in order of rounds."""
     asks: list[port.CallReview] = field(default_factory=list)
     """Questions about calls that wait for a person; written when the run parks."""
     alerts: list[str] = field(default_factory=list)
     """What people should hear of when the run parks."""
-    changes: dict[tuple[bytes, int], Json] = field(default_factory=dict)
+    changes: dict[tuple[bytes, int], dict[str, Any]] = field(default_factory=dict)
     """What a person put in the place of a call's arguments; kept with its row."""
 
     def end(self, why: StoreError) -> None:
@@ -97,12 +98,7 @@ class Visit:
 
     @classmethod
     def reopened(
-        cls,
-        opened: Visit,
-        calls: Sequence[CallRecord],
-        hashes: Sequence[bytes],
-        attempts: Sequence[AttemptRecord],
-        reviews: Sequence[ReviewRecord] = (),
+        cls, opened: Visit, calls: Sequence[CallRecord], hashes: Sequence[bytes], attempts: Sequence[AttemptRecord]
     ) -> Visit:
         """`opened` with what earlier executions of the handler left in the journal."""
         for call in calls:
@@ -112,9 +108,6 @@ class Visit:
             opened.gaps.extend(sorted(set(range(calls[-1].idx)) - {call.idx for call in calls}))
         for attempt in attempts:
             opened.tried.setdefault((bytes.fromhex(attempt.digest), attempt.occurrence), []).append(attempt)
-        for review in reviews:
-            if review.call is not None:
-                opened.asked.setdefault((bytes.fromhex(review.call[0]), review.call[1]), []).append(review)
         return opened
 
     def remember(self, call: CallRecord) -> None:

@@ -98,7 +98,8 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
 def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
     """Take a claimed and loaded run into memory. `visit` is a fresh journal for its current visit."""
     run = loaded.run
-    opened = Visit.reopened(visit, loaded.calls, loaded.call_hashes, loaded.attempts, loaded.reviews)
+    opened = Visit.reopened(visit, loaded.calls, loaded.call_hashes, loaded.attempts)
+    opened.reviews.extend(loaded.reviews)
     before = Usage(loaded.usage.input_tokens - opened.usage.input_tokens, loaded.usage.output_tokens - opened.usage.output_tokens)
     return Held(
         definition=definition,

@@ -54,7 +54,7 @@ class World:
 
     def answered(self, call: Call, decision: str | None, answer: Any = None, *, action: bytes | None = None) -> None:
         """An earlier execution asked, and this was said."""
-        rounds = self.visit.asked.setdefault((call.digest, call.occurrence), [])
+        rounds = self.visit.reviews
         now = instant(self.visit.clock.now())
         rounds.append(
             ReviewRecord(
