@@ -274,9 +274,7 @@ def main() -> int:
     disk, flat, resumed = growth()
     cpu_import, rss_import = imported()
     everything, bare, row = stack_cost(TURNS)
-    print(
-        f"  CPU of a call: {everything:.0f} us with every member on, {bare:.0f} us with none, {row:.0f} us for its journal row alone"
-    )
+    print(f"  CPU of a call: {everything:.0f} us with every member on, {bare:.0f} us with none, {row:.0f} us its row alone")
     full = crowd()
     print(f"  {AT_ONCE} calls at once: answered and recorded {full.seconds:.2f} s after the first began")
     met = [
