@@ -266,7 +266,8 @@ def _own_order(shop: sqlite3.Connection, email: str, number: int) -> Order:
 def _order(shop: sqlite3.Connection, number: int) -> Order:
     head = shop.execute("SELECT placed_on, status, address, carrier, tracking FROM orders WHERE number = ?", (number,)).fetchone()
     rows = shop.execute(
-        "SELECT p.name, l.quantity, l.cents FROM order_lines l JOIN products p USING (sku) WHERE l.order_number = ? ORDER BY p.name",
+        "SELECT p.name, l.quantity, l.cents FROM order_lines l JOIN products p USING (sku) "
+        "WHERE l.order_number = ? ORDER BY p.name",
         (number,),
     ).fetchall()
     lines = [Line(product=name, quantity=quantity, cents=cents) for name, quantity, cents in rows]
@@ -297,8 +298,10 @@ def refund(path: str, email: str, order: int, cents: int, reason: str, key: str)
         known = shop.execute("SELECT number, order_number, cents, reason FROM refunds WHERE key = ?", (key,)).fetchone()
         if known is None:
             row = (order, cents, reason, key)
-            made = shop.execute("INSERT INTO refunds (order_number, cents, reason, key) VALUES (?, ?, ?, ?)", row)
-            known = (made.lastrowid, order, cents, reason)
+            made = shop.execute(
+                "INSERT INTO refunds (order_number, cents, reason, key) VALUES (?, ?, ?, ?) RETURNING number", row
+            )
+            known = (int(made.fetchone()[0]), order, cents, reason)
         elif known[1:3] != (order, cents):
             raise ShopError(f"the key belongs to refund {known[0]}, of {money(known[2])} on order {known[1]}")
     return Refund(number=known[0], order=known[1], cents=known[2], reason=known[3], key=key)

@@ -63,17 +63,13 @@ ORDER_LINES = (
 )
 """Order, quantity, SKU; the price paid is the product's."""
 
-POLICIES = (
-    (
-        "refunds",
-        "What arrived broken, wrong or not at all is refunded in full for the items concerned; no return is needed below "
-        "€100.00. A customer who changed their mind gets a refund once the unopened goods are back: promise no date. "
-        "Never refund more than was paid for the items concerned, and never twice.",
-    ),
-    (
-        "changes",
-        "The address of an order can be changed until it is packed. After that it cannot; the carrier may redirect it.",
-    ),
-    ("delivery", "Shipped orders arrive within five working days. Every shipped order has a tracking number."),
+_REFUNDS = (
+    "What arrived broken, wrong or not at all is refunded in full for the items concerned; no return is needed below "
+    "€100.00. A customer who changed their mind gets a refund once the unopened goods are back: promise no date. "
+    "Never refund more than was paid for the items concerned, and never twice."
 )
+_CHANGES = "The address of an order can be changed until it is packed. After that it cannot; the carrier may redirect it."
+_DELIVERY = "Shipped orders arrive within five working days. Every shipped order has a tracking number."
+
+POLICIES = (("refunds", _REFUNDS), ("changes", _CHANGES), ("delivery", _DELIVERY))
 """Topic, rules."""

@@ -269,11 +269,9 @@ def _write(talk: _Talk) -> Written:
     name = talk.first("customer").partition(" ")[0] or "there"
     outcome = talk.first("outcome")
     if not outcome:  # The short reply.
-        done = " ".join(
-            f"We have {deed}." if deed.startswith("refunded") else f"{deed.capitalize()}." for deed in talk.all("done")
-        )
-        middle = " ".join(["Thank you for your message.", done, "A colleague will answer you soon."]).replace("  ", " ")
-        return Written(text=_mail(name, middle), confidence=0.5)
+        done = [f"We have {deed}." if deed.startswith("refunded") else f"{deed.capitalize()}." for deed in talk.all("done")]
+        said = " ".join(["Thank you for your message.", *done, "A colleague will answer you soon."])
+        return Written(text=_mail(name, said), confidence=0.5)
     return Written(text=_mail(name, talk.first("summary")), confidence=0.9 if outcome in {"done", "answered"} else 0.4)
 
 
