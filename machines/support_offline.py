@@ -86,6 +86,11 @@ class _Result:
     text: str
     failed: bool
 
+    @property
+    def value(self) -> str:
+        """Its JSON, which may stand behind a note on what a reviewer changed."""
+        return self.text.rpartition("]\n")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class _Talk:
@@ -186,7 +191,7 @@ def _refund(talk: _Talk, order: Order) -> Decision | list[Block]:
         return _calls(talk, ("show_order", {"order": order.number}), ("read_policy", {"topic": "refunds"}))
     if shown.failed:
         return Decision(outcome="hand_over", summary=f"the order cannot be read: {shown.text}")
-    return _pay(talk, Order.model_validate_json(shown.text))
+    return _pay(talk, Order.model_validate_json(shown.value))
 
 
 def _pay(talk: _Talk, order: Order) -> Decision | list[Block]:
@@ -213,8 +218,7 @@ def _refunded(order: Order, result: _Result) -> Decision:
         return Decision(
             outcome="declined", summary=f"A colleague looked into it: no money goes back on order {order.number} for now."
         )
-    made = re.search(r"\{.*\}", result.text, re.DOTALL)
-    refund = Refund.model_validate_json(made[0] if made else result.text)
+    refund = Refund.model_validate_json(result.value)
     return Decision(outcome="done", summary=f"We have refunded {money(refund.cents)} on order {refund.order}.")
 
 
@@ -229,7 +233,7 @@ def _move(talk: _Talk, order: Order) -> Decision | list[Block]:
     if moved.failed:
         why = f"is {order.status}" if order.status != "paid" else "could not be changed"
         return Decision(outcome="declined", summary=f"Order {order.number} {why}, so its address stays as it is.")
-    return Decision(outcome="done", summary=f"Order {order.number} now goes to {Order.model_validate_json(moved.text).address}.")
+    return Decision(outcome="done", summary=f"Order {order.number} now goes to {Order.model_validate_json(moved.value).address}.")
 
 
 def _tell(talk: _Talk, order: Order) -> Decision:  # noqa: ARG001
@@ -269,7 +273,9 @@ def _write(talk: _Talk) -> Written:
     name = talk.first("customer").partition(" ")[0] or "there"
     outcome = talk.first("outcome")
     if not outcome:  # The short reply.
-        done = [f"We have {deed}." if deed.startswith("refunded") else f"{deed.capitalize()}." for deed in talk.all("done")]
+        done = [
+            f"We have {deed}." if deed.startswith("refunded") else f"{deed[0].upper()}{deed[1:]}." for deed in talk.all("done")
+        ]
         said = " ".join(["Thank you for your message.", *done, "A colleague will answer you soon."])
         return Written(text=_mail(name, said), confidence=0.5)
     return Written(text=_mail(name, talk.first("summary")), confidence=0.9 if outcome in {"done", "answered"} else 0.4)
