@@ -14,9 +14,20 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
+    from statecraft.engine.machine_tool import machine_tool
     from statecraft.engine.settings import Settings
-    from statecraft.errors import CallError, DefinitionError, ErrorKind, OutputInvalid, Refused, StatecraftError, StoreError
+    from statecraft.errors import (
+        CallError,
+        ChildFailed,
+        DefinitionError,
+        ErrorKind,
+        OutputInvalid,
+        Refused,
+        StatecraftError,
+        StoreError,
+    )
     from statecraft.llm.claude import Claude
+    from statecraft.machine.child import Child
     from statecraft.machine.context import Run
     from statecraft.machine.data import Append, Data
     from statecraft.machine.declare import Machine
@@ -36,6 +47,7 @@ if TYPE_CHECKING:
         StepsExhausted,
         VisitsExhausted,
     )
+    from statecraft.machine.joins import any_of, collect, first
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
@@ -47,9 +59,20 @@ if TYPE_CHECKING:
 _HOME = {
     "calls.retry": ("RetryPolicy",),
     "clock": ("days", "hours", "minutes", "seconds"),
+    "engine.machine_tool": ("machine_tool",),
     "engine.settings": ("Settings",),
-    "errors": ("CallError", "DefinitionError", "ErrorKind", "OutputInvalid", "Refused", "StatecraftError", "StoreError"),
+    "errors": (
+        "CallError",
+        "ChildFailed",
+        "DefinitionError",
+        "ErrorKind",
+        "OutputInvalid",
+        "Refused",
+        "StatecraftError",
+        "StoreError",
+    ),
     "llm.claude": ("Claude",),
+    "machine.child": ("Child",),
     "machine.context": ("Run",),
     "machine.data": ("Append", "Data"),
     "machine.declare": ("Machine",),
@@ -69,6 +92,7 @@ _HOME = {
         "StepsExhausted",
         "VisitsExhausted",
     ),
+    "machine.joins": ("any_of", "collect", "first"),
     "machine.state": ("Ask",),
     "records": ("RunFilter", "RunRecord", "Status", "Usage"),
     "replay": ("Divergence", "Replay"),
@@ -87,6 +111,8 @@ __all__ = [
     "CallError",
     "CallFailed",
     "CallInfo",
+    "Child",
+    "ChildFailed",
     "Claude",
     "Data",
     "DeadlinePassed",
@@ -118,8 +144,12 @@ __all__ = [
     "Tool",
     "Usage",
     "VisitsExhausted",
+    "any_of",
+    "collect",
     "days",
+    "first",
     "hours",
+    "machine_tool",
     "minutes",
     "run",
     "seconds",

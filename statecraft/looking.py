@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Literal, overload
 
+from statecraft.clock import stamp
+from statecraft.engine.live import Follower, Hub, Live
 from statecraft.engine.versions import difference
-from statecraft.errors import NotFound, VersionMismatch
+from statecraft.errors import ConfigError, NotFound, VersionMismatch
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
 from statecraft.records import (
@@ -38,6 +42,7 @@ class Looking:
     _running: dict[int, Definition]
     _numbers: dict[str, int]
     _worker: Worker
+    _live: Hub
 
     async def get(self, run_id: str) -> RunRecord:
         """The run's head. Raises `NotFound`."""
@@ -104,11 +109,63 @@ class Looking:
         """Up to `limit` entries of the feed behind position `after`, in order, as they are now."""
         return await self._store.feed(after, None if run_id is None else raw_id(run_id), limit)
 
-    async def follow(self, run_id: str | None = None, *, after: int = 0) -> AsyncIterator[FeedEntry]:
+    @overload
+    def follow(self, run_id: str | None = None, *, after: int = 0, live: Literal[False] = False) -> AsyncIterator[FeedEntry]: ...
+    @overload
+    def follow(self, run_id: str, *, after: int = 0, live: Literal[True]) -> AsyncIterator[FeedEntry | Live]: ...
+    def follow(
+        self, run_id: str | None = None, *, after: int = 0, live: bool = False
+    ) -> AsyncIterator[FeedEntry] | AsyncIterator[FeedEntry | Live]:
         """Entries of the feed in order, as they become true; `after` resumes behind a position.
 
-        For one run it ends when the run has ended or waits for a person; for all runs it never ends.
+        For one run it ends when the run has ended or waits for a person; for all runs it never ends. With `live` (one run
+        only, or `ConfigError`) `Live` pieces come between the entries, as they arrive: what the model says while it says it,
+        and what tools and handlers report. They come only from the process that advances the run, and are kept nowhere.
         """
+        if not live:
+            return self._follow(run_id, after)
+        if run_id is None:
+            raise ConfigError("follow(live=True) follows one run; name it")
+        return self._follow_live(run_id, after)
+
+    async def _follow_live(self, run_id: str, after: int) -> AsyncIterator[FeedEntry | Live]:
+        raw = raw_id(run_id)
+        waiting: list[Live] = []
+        with self._live.follow(run_id) as follower:
+            while True:
+                changed = self._worker.changing(raw)
+                follower.recorded = False
+                follower.news.clear()
+                run = await self._store.run(raw)
+                entries = await self._store.feed(after, raw)
+                waiting += follower.take()
+                for one in _merged(entries, waiting):
+                    after = one.pos if isinstance(one, FeedEntry) else after
+                    yield one
+                if settled(run) and not entries:
+                    return
+                # What came behind an entry that was not read yet waits for it.
+                while not entries and not follower.recorded and all(piece.seq <= run.seq for piece in waiting):
+                    for piece in waiting:
+                        yield piece
+                    grew = await self._record_grew(changed, follower)
+                    follower.news.clear()
+                    waiting = follower.take()
+                    if grew:
+                        break
+
+    async def _record_grew(self, changed: asyncio.Event, follower: Follower) -> bool:
+        """Wait for news; whether the record may have grown, rather than only live pieces have come."""
+        if not follower.news.is_set():
+            waits = [asyncio.ensure_future(wait) for wait in (self._worker.until(changed), follower.news.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        return follower.recorded or changed.is_set() or not follower.news.is_set()
+
+    async def _follow(self, run_id: str | None, after: int) -> AsyncIterator[FeedEntry]:
         raw = None if run_id is None else raw_id(run_id)
         while True:
             changed = self._worker.changing(raw or ANY)
@@ -153,3 +210,17 @@ def raw_id(run_id: str) -> bytes:
     if len(raw) != 16:
         raise NotFound(f"{run_id!r} is not a run id (32 hex digits); `find` takes prefixes and @last")
     return raw
+
+
+def _merged(entries: Sequence[FeedEntry], pieces: list[Live]) -> Iterator[FeedEntry | Live]:
+    """Both in the order in which they came true; pieces that came later than all entries are left where they are. A call's
+    pieces are older than its record, which breaks ties."""
+    for entry in entries:
+        while pieces and (pieces[0].seq, pieces[0].at) <= (_visit_of(entry), stamp(entry.at)):
+            yield pieces.pop(0)
+        yield entry
+
+
+def _visit_of(entry: FeedEntry) -> int:
+    """The visit whose pieces may come before this entry: a move ends the visit before the one it begins."""
+    return entry.seq - 1 if entry.kind in ("started", "transition") else entry.seq

@@ -20,6 +20,7 @@ from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
+from statecraft.engine.live import Hub
 from statecraft.engine.services import Services
 from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
@@ -90,6 +91,8 @@ class _Recorded:
 
     def __init__(self) -> None:
         self.used: set[tuple[bytes, int]] = set()
+        self.left: set[tuple[bytes, int]] = set()
+        """Calls of items that a join did not choose: they are made no more."""
         self.unknown: Call | None = None
 
     async def __call__(self, call: Call) -> Reply:
@@ -98,7 +101,10 @@ class _Recorded:
             self.unknown = self.unknown or call
             raise _Diverged
         self.used.add((call.digest, call.occurrence))
-        return found.answer()
+        reply = found.answer()
+        if call.kind == "join":
+            self.left.update((bytes.fromhex(digest), nth) for digest, nth in json.loads(reply.result)["left"])
+        return reply
 
 
 class _RecordedTime:
@@ -153,7 +159,7 @@ class _Visits:
             held.visit.remember(call)
         stack = _Recorded()
         debug = self.services.settings.debug or move.payload.get("error") == "DataMutated"
-        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack, llm=self._model(recorded)))
+        run: StepRun[Any] = StepRun(held, replace(self.services, stack=stack, llm=self._model(recorded), live=Hub()))
         try:
             answer = await handle(run, held, held.visit.clock, debug=debug, limited=False)
         except _Diverged:
@@ -232,13 +238,14 @@ class _Visits:
 
 
 def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:
-    return next((call for call in recorded if (bytes.fromhex(call.digest), call.occurrence) not in stack.used), None)
+    made = stack.used | stack.left
+    return next((call for call in recorded if (bytes.fromhex(call.digest), call.occurrence) not in made), None)
 
 
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:
     """Re-execute every finished visit of a run with the code of today, up to the first divergence."""
     history = await store.history(run_id)
-    reviews = {review.seq: review for review in await store.reviews(run_id)}
+    reviews = {review.seq: review for review in await store.reviews(run_id) if review.kind == "state"}
     visits = _Visits(store, definition, services)
     held = _begin(store, clock, definition, history[0])
     for move in history[1:]:

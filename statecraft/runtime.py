@@ -15,11 +15,15 @@ from statecraft.clock import Clock, SystemClock, micros, stamp
 from statecraft.engine import decide as decisions
 from statecraft.engine import owner
 from statecraft.engine.assembly import call_stack
+from statecraft.engine.begin import first, machine_spec
+from statecraft.engine.children import machines_of
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
+from statecraft.engine.live import Hub, announcing
+from statecraft.engine.nursery import Nursery
 from statecraft.engine.services import Services
 from statecraft.engine.settings import Settings
-from statecraft.engine.step import Engine, first, machine_spec
+from statecraft.engine.step import Engine
 from statecraft.errors import (
     ConfigError,
     InvalidPayload,
@@ -77,8 +81,10 @@ class Runtime(Looking):
         self._store = store or open_store(self.url)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
-        calls = call_stack(self.settings, self._clock, self._ids, self._store)
-        self._services = Services(calls, self._ids, llm, self.settings)
+        self._live = Hub()
+        calls = announcing(call_stack(self.settings, self._clock, self._ids, self._store), self._live)
+        nursery = Nursery(self._store, self._clock, self._ids, self._register, self._look_after, self._forget)
+        self._services = Services(calls, self._ids, llm, self.settings, nursery, self._live)
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
@@ -115,7 +121,16 @@ class Runtime(Looking):
             known = await self._store.register(machine_spec(definition))
             self._numbers[definition.fingerprint] = known
             self._running[known] = definition
+            for machine in machines_of(definition):
+                await self._register(machine.definition)
         return known
+
+    def _look_after(self, run_id: bytes) -> None:
+        if self.settings.take != "none":
+            self._worker.look_after(run_id)
+
+    def _forget(self, run_id: bytes) -> None:
+        self._worker.forget(run_id)
 
     async def _rescue(self) -> None:
         """Take over the runs of our machines whose holder was a process of this machine that is gone."""
@@ -156,12 +171,15 @@ class Runtime(Looking):
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:
                 return await self._existing(run_id, definition, payload, str(key), drive)
-            if hold:
-                self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
-        trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
+            trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
+            try:
+                record = await self._store.run(run_id)
+            finally:  # Last of all, so that whoever follows the run right away is there before its first call.
+                if hold:
+                    self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
         if drive and not hold:
             self._worker.look_after(run_id)
-        return await self._store.run(run_id)
+        return record
 
     async def _existing(self, run_id: bytes, definition: Definition, payload: str, key: str, drive: bool) -> RunRecord:
         loaded = await self._store.load(run_id)
@@ -209,6 +227,8 @@ class Runtime(Looking):
         status = await decisions.decide(self._store, self._clock, definition, raw, event, by)
         if status is Status.READY and self.settings.take != "none":
             self._worker.look_after(raw)
+        if status.closed:
+            await self._worker.ended(raw)
         self._worker.signal(raw)
         return await self._store.run(raw)
 
@@ -234,6 +254,7 @@ class Runtime(Looking):
         raw = raw_id(run_id)
         await self._store.submit(port.Cancel(raw, self._clock.now(), by, reason))
         self._worker.forget(raw)
+        await self._worker.ended(raw)
         trace.emit("run.cancelled", {"run_id": run_id, "by": by})
         return await self._store.run(raw)
 
@@ -245,11 +266,16 @@ class Runtime(Looking):
 
 
 def _by_name(machines: Sequence[Machine[Any]]) -> dict[str, Definition]:
+    """The definitions by name, with those of all machines that they run as children."""
     found: dict[str, Definition] = {}
-    for machine in machines:
-        definition = machine.definition
-        other = found.setdefault(definition.name, definition)
-        if other.fingerprint != definition.fingerprint:
+    waiting = [machine.definition for machine in machines]
+    while waiting:
+        definition = waiting.pop(0)
+        other = found.get(definition.name)
+        if other is None:
+            found[definition.name] = definition
+            waiting += [machine.definition for machine in machines_of(definition)]
+        elif other.fingerprint != definition.fingerprint:
             raise ConfigError(
                 f"two different machines are called {definition.name!r}; one runtime takes one definition of a name"
             )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
+
 from statecraft.records import Waiting
 
 
@@ -11,11 +14,34 @@ class Park(BaseException):
     Not an `Exception`, so that a handler's `except Exception` does not swallow it.
     """
 
-    def __init__(self, due_at: int, why: Waiting) -> None:
-        super().__init__(f"parked until {due_at} ({why})")
+    def __init__(self, due_at: int | None, why: Waiting, alert: str | None = None, *, children: tuple[bytes, ...] = ()) -> None:
+        super().__init__(f"parked until {'something happens' if due_at is None else due_at} ({why})")
         self.due_at = due_at
-        """Microseconds since the epoch."""
+        """Microseconds since the epoch; None if it is not time that wakes it."""
         self.why = why
+        self.alert = alert
+        """Something people should hear of now."""
+        self.children = children
+        """Child runs it waits for."""
+
+    @property
+    def turn(self) -> float:
+        """What parks are ordered by: the one that time wakes first comes first."""
+        return inf if self.due_at is None else self.due_at
+
+
+def combined(parks: Sequence[Park]) -> Park | None:
+    """One park for all of them: the earliest counts, the end of any child wakes it, and people see what waits for them."""
+    if not parks:
+        return None
+    earliest = min(parks, key=lambda park: park.turn)
+    if len(parks) == 1:
+        return earliest
+    children = tuple(dict.fromkeys(child for park in parks for child in park.children))
+    reasons = {park.why for park in parks}
+    why = next((why for why in (Waiting.REVIEW, Waiting.CHILD) if why in reasons), earliest.why)
+    alert = next((park.alert for park in parks if park.alert), None)
+    return Park(earliest.due_at, why, alert, children=children)
 
 
 class NotYet(Exception):

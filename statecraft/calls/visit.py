@@ -8,12 +8,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from statecraft.calls import lane
 from statecraft.calls.call import Call, Reply
-from statecraft.calls.park import Park
+from statecraft.calls.park import Park, combined
 from statecraft.clock import Clock
-from statecraft.errors import CallError, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
+from statecraft.errors import CallError, ChildFailed, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
 from statecraft.ids import idempotency_key
-from statecraft.records import AttemptRecord, CallRecord, Usage, Waiting
+from statecraft.records import AttemptRecord, CallRecord, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
 
 
@@ -50,12 +51,16 @@ class Visit:
     gaps: list[int] = field(default_factory=list)
     """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
     tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(default_factory=dict)
+    reviews: list[ReviewRecord] = field(default_factory=list)
+    """Questions about calls of the visit that earlier executions asked, decided or not, in order of rounds."""
     seen: dict[bytes, int] = field(default_factory=dict)
     """How often each request was made in this execution of the handler."""
+    made: dict[tuple[bytes, int], str] = field(default_factory=dict)
+    """The lane of each call made in this execution."""
     usage: Usage = Usage()
     """Tokens of the visit's finished calls."""
-    parked: Park | None = None
-    """Set when a call gave the run up; whatever the handler answers after that no longer counts."""
+    parks: list[tuple[str, Park]] = field(default_factory=list)
+    """Calls that gave the run up, each with its lane."""
     over: StoreError | None = None
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
@@ -68,11 +73,24 @@ class Visit:
         if self.over is not None:
             raise self.over
 
-    def park(self, due_at: int, why: Waiting) -> Park:
-        """The exception that gives the run up until `due_at`; the earliest of several counts."""
-        if self.parked is None or due_at < self.parked.due_at:
-            self.parked = Park(due_at, why)
-        return self.parked
+    def park(self, due_at: int | None, why: Waiting, alert: str | None = None, *, children: tuple[bytes, ...] = ()) -> Park:
+        """The exception that gives the run up until `due_at`, or until one of these child runs has ended; the earliest
+        of several counts, and the first alert."""
+        park = Park(due_at, why, alert, children=children)
+        self.parks.append((lane.current(), park))
+        return park
+
+    @property
+    def parked(self) -> Park | None:
+        """Set when a call gave the run up; whatever the handler answers after that no longer counts."""
+        return combined([park for _, park in self.parks])
+
+    def drop(self, lanes: Sequence[str]) -> list[tuple[bytes, int]]:
+        """Forget that calls in these lanes wait for anything: others were chosen. Answers the finished calls that no
+        other code has made in this execution, which are those of the lanes, from this execution and earlier ones."""
+        self.parks = [(where, park) for where, park in self.parks if not any(lane.inside(where, each) for each in lanes)]
+        kept = {key for key, where in self.made.items() if not any(lane.inside(where, each) for each in lanes)}
+        return sorted(self.recorded.keys() - kept)
 
     @classmethod
     def reopened(
@@ -96,10 +114,13 @@ class Visit:
         self.usage += call.usage
 
     def identify(self, kind: str, request: str) -> tuple[bytes, int, str]:
-        """(digest, occurrence, idempotency key) of the next call with this request."""
-        digest = hashlib.sha256(f"{kind}\n{request}".encode()).digest()
+        """(digest, occurrence, idempotency key) of the next call with this request in the lane it is made in."""
+        where = lane.current()
+        named = f"lane {where}\n{kind}\n{request}" if where else f"{kind}\n{request}"
+        digest = hashlib.sha256(named.encode()).digest()
         occurrence = self.seen.get(digest, 0)
         self.seen[digest] = occurrence + 1
+        self.made[(digest, occurrence)] = where
         return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, occurrence)
 
     def recall(self, call: Call) -> Recorded | None:
@@ -141,10 +162,10 @@ class Visit:
         self.hashes.insert(idx, mark)
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
-        await self._write(row)
+        await self.write(row)
 
-    async def _write(self, row: port.Call | port.Attempt) -> None:
-        """Submit a row and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
+    async def write(self, row: port.Write) -> object:
+        """Submit a write and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
         next transition covers exactly the rows that were kept."""
         writing = asyncio.ensure_future(self.store.submit(row))
         cancelled: asyncio.CancelledError | None = None
@@ -154,12 +175,13 @@ class Visit:
             except asyncio.CancelledError as error:
                 cancelled = error
         try:
-            writing.result()
+            answer = writing.result()
         except BaseException as error:
             self.end(error if isinstance(error, StoreError) else StoreUnavailable(f"the store did not answer: {error!r}"))
             raise
         if cancelled is not None:
             raise cancelled
+        return answer
 
     def _hash(self, call: Call, outcome: Recorded) -> bytes:
         return chain.call_hash(
@@ -182,7 +204,7 @@ class Visit:
     async def attempted(self, call: Call, attempt: int, kind: str, message: str, due_at: int | None) -> None:
         """Make a failed attempt (or, with kind `begun`, the intent of a `once` call) durable."""
         self._still_open()
-        await self._write(
+        await self.write(
             port.Attempt(
                 run_id=self.run_id,
                 seq=self.seq,
@@ -207,6 +229,6 @@ def failed(error: CallError) -> str:
 
 def revive(name: str, attempts: int, stored: dict[str, str]) -> CallError:
     """The error that `failed` wrote down."""
-    classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt}
+    classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt, "ChildFailed": ChildFailed}
     made = classes.get(stored.get("class", ""), CallError)
     return made(stored["message"], kind=ErrorKind(stored["kind"]), name=name, attempts=attempts)

@@ -19,14 +19,16 @@ from statecraft.records import FeedEntry, RunFilter, RunRecord, Status
 @click.option("--state", metavar="NAME", help="Only runs that stand in this state.")
 @click.option("--machine", metavar="NAME", help="Only runs of this machine.")
 @click.option("--key", metavar="TEXT", help="Only the run with this start key.")
+@click.option("--parent", metavar="RUN", help="Only the child runs of this run.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, newest first.")
 @click.pass_obj
-def runs(session: Session, status: str | None, state: str | None, machine: str | None, key: str | None, limit: int) -> Exit:
+def runs(session: Session, /, limit: int, status: str | None, parent: str | None, **only: str | None) -> Exit:
     """List runs, newest first."""
-    which = RunFilter(Status(status) if status else None, state, machine, key, limit)
 
     async def main() -> Exit:
         async with reading(session) as rt:
+            above = None if parent is None else (await rt.find(parent)).id
+            which = RunFilter(Status(status) if status else None, limit=limit, parent=above, **only)
             found = await rt.runs(which)
         if session.screen.as_json:
             session.screen.emit({"runs": found})

@@ -17,13 +17,27 @@ from statecraft.cli.screen import clip, count, dim, paint, strong, table, took
 from statecraft.cli.verb import DrivingVerb, Session
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import NotFound
-from statecraft.records import AttemptRecord, CallRecord, Json, ReviewRecord, RunRecord, Status, TransitionRecord, Usage
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    Json,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    Status,
+    TransitionRecord,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from statecraft.runtime import Runtime
 
 LONGEST = 2_000
 """Characters of a request or a result that `--step` shows; `--json` has the whole."""
+
+
+MOST_CHILDREN = 20
+"""Child runs that are shown; `statecraft runs --parent` lists them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,8 @@ class View:
     diagnosis: Json = None
     problems: Sequence[str] | None = None
     """What `--verify` found; None if it was not asked."""
+    children: Sequence[RunRecord] = ()
+    """Its child runs, newest first; at most `MOST_CHILDREN`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,7 @@ async def read_view(rt: Runtime, run: RunRecord, *, verify: bool = False) -> Vie
         reviews=await rt.reviews(run.id),
         diagnosis=None if diagnosis is None else json.loads(diagnosis),
         problems=await rt.verify(run.id) if verify else None,
+        children=await rt.runs(RunFilter(parent=run.id, limit=MOST_CHILDREN)),
     )
 
 
@@ -127,6 +144,7 @@ def visits_of(view: View) -> list[Visit]:
 def json_of(view: View, wanted: Wanted, data: Json) -> dict[str, object]:
     """The fields of `show --json`."""
     fields: dict[str, object] = {"run": view.run, "path": view.history, "reviews": view.reviews, "diagnosis": view.diagnosis}
+    fields["children"] = [run.id for run in view.children]
     if wanted.steps or wanted.step is not None:
         only = wanted.step
         fields["calls"] = [call for call in view.calls if only is None or call.seq == only]
@@ -144,7 +162,7 @@ def _write(session: Session, view: View, wanted: Wanted, data: Json) -> None:
         lines = step_lines(visits_of(view)[wanted.step], [item for item in view.attempts if item.seq == wanted.step], now)
     else:
         lines = [*summary_lines(session, view, now), "", *path_lines(view, now, steps=wanted.steps)]
-        lines += _review_lines(view) + _diagnosis_lines(view)
+        lines += _child_lines(view) + _review_lines(view) + _diagnosis_lines(view)
     if wanted.data:
         after = f" after move {wanted.at}" if wanted.at is not None else ""
         lines += ["", dim(f"data{after}"), *json.dumps(data, indent=2, ensure_ascii=False).splitlines()]
@@ -170,6 +188,7 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
         ("due", when(run.due_at, now) if not run.status.closed else ""),
         ("deadline", when(run.deadline_at, now) if not run.status.closed else ""),
         ("key", run.key or ""),
+        ("parent", run.parent or ""),
         ("held by", f"{run.owner} until {when(run.lease_until, now)}" if run.owner else ""),
         ("model", ", ".join(models)),
         ("spent", f"{count(run.seq, 'move')}, {count(len(view.calls), 'call')}, {count(spent.total, 'token')}, {took(length)}"),
@@ -250,6 +269,13 @@ def _indented(value: Json) -> list[str]:
     text = "\n".join(shown_lines(value))
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}\n… {len(text) - LONGEST:,} more characters (--json has them)"
     return [f"    {line}" for line in cut.splitlines()]
+
+
+def _child_lines(view: View) -> list[str]:
+    if not view.children:
+        return []
+    rows = [(f"  {run.id}", run.machine, paint(run.status), run.state) for run in reversed(view.children)]
+    return ["", dim("child runs"), *table(rows)]
 
 
 def _review_lines(view: View) -> list[str]:

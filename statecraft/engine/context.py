@@ -10,19 +10,25 @@ from typing import Any, TypeVar, cast
 from statecraft.calls import classify
 from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
 from statecraft.clock import instant
-from statecraft.engine.fanout import mapped, together
+from statecraft.engine import live
+from statecraft.engine.children import Family, nested, well
+from statecraft.engine.fanout import together
 from statecraft.engine.held import Held
+from statecraft.engine.joining import Joining, mapped
+from statecraft.engine.machine_tool import MachineTool
 from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
 from statecraft.errors import ErrorKind, NotAllowed
+from statecraft.machine.child import Child
 from statecraft.machine.context import Run
 from statecraft.machine.data import Data
+from statecraft.machine.declare import Machine
+from statecraft.machine.joins import All, Join, all_of
 from statecraft.records import Waiting
 from statecraft.tools import CallInfo, Tool, ToolArgumentsInvalid
 
 D = TypeVar("D", bound=Data)
-T = TypeVar("T")
-R = TypeVar("R")
+C = TypeVar("C", bound=Data)
 
 
 class StepRun(Run[D]):
@@ -44,6 +50,8 @@ class StepRun(Run[D]):
         self._services = services
         self._tenant, self._draws = held.tenant, held.draws
         self._may_call_tools = held.definition.states[held.state].tools
+        self._held = held
+        self._kin: Family | None = None
 
     def __getattr__(self, name: str) -> Any:
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
@@ -72,10 +80,14 @@ class StepRun(Run[D]):
             raise NotAllowed(
                 f"state {self.state} does not declare the tool {tool.name!r} (declared: {declared}); add it to tools=[...]"
             )
+        if isinstance(tool, MachineTool):
+            end = await self._family().call(tool.machine.definition, tool.payload(arguments))
+            well(end)
+            return end
         request = canonical({"tool": tool.name, "arguments": dict(arguments)})
 
         async def perform(call: Call) -> Reply:
-            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id)
+            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id, report=self._reporter(call))
             return Reply(tool.dump(await tool.invoke(arguments, info)))
 
         digest, occurrence, key = self.journal.identify("tool", request)
@@ -96,15 +108,52 @@ class StepRun(Run[D]):
         )
         return (await self._services.stack(call)).result
 
+    def _reporter(self, call: Call) -> Callable[[str, Mapping[str, Any]], None]:
+        def report(text: str, fields: Mapping[str, Any]) -> None:
+            if self._services.live.followed(self.id):
+                self._services.live.publish(self.id, live.piece(call, self.state, "tool", text, fields))
+
+        return report
+
+    def progress(self, text: str = "", /, **fields: Any) -> None:
+        """Tell whoever follows the run live how far the handler is."""
+        if self._services.live.followed(self.id):
+            at = self.journal.clock.now()
+            said = live.Live(self.id, "progress", self.state, "", text, fields, self.step, at)
+            self._services.live.publish(self.id, said)
+
     # --- several at once ---------------------------------------------------------------------------------------------
 
     async def gather(self, *awaitables: Awaitable[Any]) -> Any:
         """Await all; results in order. Nothing is cancelled when one fails: the first error in order is raised last."""
         return tuple(await together(awaitables))
 
-    async def map(self, fn: Callable[[T], Awaitable[R]], items: Iterable[T], *, concurrency: int = 8) -> list[R]:
-        """`fn` of each item, at most `concurrency` at once; results in order."""
-        return await mapped(fn, items, concurrency)
+    async def map(
+        self, fn: Callable[[Any], Awaitable[Any]], items: Iterable[Any], *, concurrency: int = 8, join: Join = all_of
+    ) -> Any:
+        """`fn` of each item, at most `concurrency` at once; `join` says when it is enough."""
+        if isinstance(join, All):
+            return await mapped(fn, list(items), concurrency)
+        family = self._family() if nested(self._held.definition.handlers[self.state]) else None
+        return await Joining(self.journal, self._services.stack, family).map(fn, list(items), concurrency, join)
+
+    # --- child runs --------------------------------------------------------------------------------------------------
+
+    async def child(self, machine: Machine[C], data: C, /, *, ok_only: bool = True) -> Child[C]:
+        """Run a machine as a child run and wait for its end, parked meanwhile."""
+        declared = self._held.definition.handlers[self.state].children
+        if not any(machine is each for each in declared):
+            known = ", ".join(each.name for each in declared) or "none"
+            raise NotAllowed(
+                f"state {self.state} does not declare the machine {machine.name!r} (declared: {known}); add it to children=[...]"
+            )
+        return cast("Child[C]", await self._family().run(machine, data, ok_only=ok_only))
+
+    def _family(self) -> Family:
+        """The child runs of this run."""
+        if self._kin is None:
+            self._kin = Family(self._held, self._services)
+        return self._kin
 
     # --- time and chance ---------------------------------------------------------------------------------------------
 

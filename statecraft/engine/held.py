@@ -43,6 +43,8 @@ class Held:
     """Payload written since the last snapshot."""
     trace_id: str = ""
     tenant: str | None = None
+    parent: str | None = None
+    """The run it is a child of, 32 hex digits."""
     draws: tuple[Draw, ...] = ()
     """Budgets of others (ancestors) that the run's calls draw on."""
     used: dict[str, int] = field(default_factory=dict)
@@ -91,6 +93,7 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
         payload_bytes=0,
         trace_id=start.trace_id,
         tenant=start.tenant,
+        parent=None if start.parent is None else start.parent.hex(),
         draws=draws_of(start.draws),
     )
 
@@ -99,6 +102,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
     """Take a claimed and loaded run into memory. `visit` is a fresh journal for its current visit."""
     run = loaded.run
     opened = Visit.reopened(visit, loaded.calls, loaded.call_hashes, loaded.attempts)
+    opened.reviews.extend(loaded.reviews)
     before = Usage(loaded.usage.input_tokens - opened.usage.input_tokens, loaded.usage.output_tokens - opened.usage.output_tokens)
     return Held(
         definition=definition,
@@ -118,6 +122,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         payload_bytes=loaded.payload_bytes,
         trace_id=run.trace_id,
         tenant=run.tenant,
+        parent=run.parent,
         draws=draws_of(loaded.draws),
         used=dict(loaded.used),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from statecraft.calls import classify
 from statecraft.calls.call import Call, Reply, Scope, canonical
 from statecraft.calls.visit import Visit
+from statecraft.engine import live
 from statecraft.engine.fanout import together
 from statecraft.engine.services import Services
 from statecraft.engine.transcript import Transcript, describe
@@ -79,8 +80,8 @@ class StepModel(Model):
         text, blobs = describe(request, head)
         digest, occurrence, key = visit.identify("llm", text)
 
-        async def perform(_call: Call) -> Reply:
-            reply = await llm.complete(request)
+        async def perform(call: Call) -> Reply:
+            reply = await live.complete(self._services.live, llm, request, call, self._scope.state)
             return Reply(_dump(reply), reply.usage, reply.model)
 
         call = Call(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from statecraft.calls.call import Next
+from statecraft.engine.live import Hub
+from statecraft.engine.nursery import Nursery
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
 from statecraft.llm.port import LLM
@@ -19,3 +21,7 @@ class Services:
     ids: Ids
     llm: LLM | None
     settings: Settings
+    nursery: Nursery | None = None
+    """For child runs."""
+    live: Hub = field(default_factory=Hub)
+    """Who listens to runs while they go."""

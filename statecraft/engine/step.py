@@ -11,6 +11,7 @@ from statecraft.calls.classify import said
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, micros
+from statecraft.engine.children import nested
 from statecraft.engine.context import StepRun
 from statecraft.engine.diagnose import diagnosis
 from statecraft.engine.fit import fit
@@ -21,8 +22,8 @@ from statecraft.engine.limits import limit, overrun
 from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
 from statecraft.engine.services import Services
 from statecraft.machine.data import Data
-from statecraft.machine.definition import START_EVENT, Definition, Move, Refusal
-from statecraft.machine.event import Event, Failure, event_name
+from statecraft.machine.definition import Move, Refusal
+from statecraft.machine.event import Event, Failure, SystemEvent, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import Status, Waiting
 from statecraft.store import chain, port
@@ -53,6 +54,8 @@ class Engine:
         decided = held.definition.decide(held.state, event, held.data)
         if isinstance(decided, Refusal):
             return await self._die(held, event, _unhandled(decided, event))
+        if isinstance(event, SystemEvent):
+            await self._leave_children(held)
         outcome = await self._commit(held, decided, payload, data)
         self._report(held, outcome)
         return outcome
@@ -79,8 +82,15 @@ class Engine:
         self._advance(held, row, data, 0 if snapshot is not None else size)
         return Moved(move.event, move.target) if status is None else Ended(status, move.target)
 
+    async def _leave_children(self, held: Held) -> None:
+        """A bound (time, a budget) may have cut the visit off, and nobody waits for its child runs any more. Before the
+        move: once it is made, nothing would remember them."""
+        nursery = self.services.nursery
+        if nursery is not None and nested(held.definition.handlers[held.state]):
+            await nursery.cancel_open(held.id, f"the run that started it leaves {held.state}")
+
     async def _has_open_review(self, held: Held) -> bool:
-        return bool(await self.store.reviews(held.run_id, open_only=True))
+        return any(review.kind == "state" for review in await self.store.reviews(held.run_id, open_only=True))
 
     def _advance(self, held: Held, row: port.Transition, data: object, payload_bytes: int) -> None:
         """Take the committed move into memory."""
@@ -106,14 +116,14 @@ class Engine:
         return Parked(Waiting.REVIEW, due)
 
     async def _park(self, held: Held, park: Park) -> Parked:
-        due = park.due_at
-        if held.deadline_at is not None and "deadline_passed" not in held.events:
-            due = min(due, held.deadline_at)
+        deadline = held.deadline_at if "deadline_passed" not in held.events else None
         timeout = held.definition.states[held.state].timeout
-        if timeout is not None:
-            due = min(due, held.entered_at + micros(timeout))
+        expires = None if timeout is None else held.entered_at + micros(timeout)
+        due = min((at for at in (park.due_at, deadline, expires) if at is not None), default=None)
         head = port.Head(Status.WAITING, waiting_for=park.why, due_at=due)
-        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head))
+        now = self.clock.now()
+        row = port.Park(held.run_id, held.seq, held.epoch, now, head, children=park.children, alert=park.alert)
+        await self.store.submit(row)
         trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": park.why.value})
         return Parked(park.why, due)
 
@@ -186,15 +196,3 @@ def _unhandled(refusal: Refusal, event: Event) -> str:
     if isinstance(event, Failure):
         return f"{event_name(type(event))} in {refusal.source} has no row: {event.message}"
     return f"{refusal.event} in {refusal.source} was refused: {refusal.reason}"
-
-
-def machine_spec(definition: Definition) -> port.MachineSpec:
-    """A definition as the store keeps it."""
-    return port.MachineSpec(definition.name, definition.version, definition.fingerprint, definition.spec, tuple(definition.edges))
-
-
-def first(definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int) -> port.Transition:
-    """The transition that starts a run: from nowhere to the start state, with the input as its payload."""
-    target = definition.start
-    link = chain.link(chain.GENESIS, run_id, 0, "", START_EVENT, target, now, payload, "[]", None, ())
-    return port.Transition(run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, 0, 0, 0, link)

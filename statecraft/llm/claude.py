@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -71,20 +71,26 @@ class Claude:
 
     async def complete(self, request: Request) -> Reply:
         """Make one attempt. Raises `ModelError`, or `ConfigError` when there is no key."""
+        return await self._attempt(request, request.max_tokens > _STREAM_ABOVE, None)
+
+    async def stream(self, request: Request, heard: Callable[[str], None]) -> Reply:
+        """Make one attempt, telling `heard` each piece of the answer's text as it comes. Raises what `complete` raises."""
+        return await self._attempt(request, True, heard)
+
+    async def _attempt(self, request: Request, stream: bool, heard: Callable[[str], None] | None) -> Reply:
         connection = await self._connection()
         from statecraft.llm.messages_api import SchemaRefused
 
         model = request.model or self._model
-        stream = request.max_tokens > _STREAM_ABOVE
         asked = (model, json.dumps(request.output.schema, sort_keys=True) if request.output else "")
         if self._native_output and asked not in self._refused:
             try:
-                return await connection.send(request_body(request, model, native_output=True), stream=stream)
+                return await connection.send(request_body(request, model, native_output=True), stream=stream, heard=heard)
             except SchemaRefused:
                 if request.output is None:
                     raise
                 self._refused.add(asked)
-        return await connection.send(request_body(request, model, native_output=False), stream=stream)
+        return await connection.send(request_body(request, model, native_output=False), stream=stream, heard=heard)
 
     async def close(self) -> None:
         """Close the connections of this event loop. A later call opens new ones."""

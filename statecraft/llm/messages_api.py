@@ -9,7 +9,7 @@ import email.utils
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +51,8 @@ _QUOTA_TEXTS = ("api usage limits", "credit balance is too low")
 _CONTEXT_TEXTS = ("prompt is too long", "exceed context limit", "input length and `max_tokens`")
 _SCHEMA_TEXTS = ("compiled grammar", "too complex", "output_config.format", "structured output")
 
+_SILENT = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+"""Blocks that an answer without a text may consist of. Others alone are an answer that nobody here can read."""
 _LONGEST = 300
 """Characters of a server's message that an error quotes."""
 _KEY_FIXES = {
@@ -78,10 +80,11 @@ class Connection:
         self._secrets = _credentials(self._client)
         self._clock = clock
 
-    async def send(self, body: Mapping[str, Any], *, stream: bool) -> Reply:
-        """Make one attempt. With `stream` the answer travels in pieces, but still comes back whole."""
+    async def send(self, body: Mapping[str, Any], *, stream: bool, heard: Callable[[str], None] | None = None) -> Reply:
+        """Make one attempt. With `stream` the answer travels in pieces, but still comes back whole; `heard` is told each
+        piece of its text."""
         try:
-            return await (self._streamed(body) if stream else self._whole(body))
+            return await (self._streamed(body, heard) if stream else self._whole(body))
         except Exception as e:
             failure = classify(e, self._clock.now() / 1_000_000)
             # Failures are journaled and shown; a server or a proxy may quote what it was sent.
@@ -96,12 +99,14 @@ class Connection:
         message: Any = await self._client.messages.create(**body, timeout=_WHOLE)
         return _reply(message, getattr(message, "_request_id", None))
 
-    async def _streamed(self, body: Mapping[str, Any]) -> Reply:
+    async def _streamed(self, body: Mapping[str, Any], heard: Callable[[str], None] | None) -> Reply:
         async with self._client.messages.stream(**body, timeout=_STREAMED) as stream:
             complete = False
             try:
                 async for event in stream:
                     complete = complete or event.type == "message_stop"
+                    if heard is not None and event.type == "text":
+                        heard(event.text)
                 message = await stream.get_final_message()
             except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
                 raise _Unusable(f"the stream is broken: {e}") from e  # from the SDK's own reading of the events
@@ -161,6 +166,8 @@ def _reply(message: object, request_id: str | None) -> Reply:
     if not all(_is_block(block, cut=stop_reason == "max_tokens") for block in content):
         raise _Unusable("the message holds a block that is none")
     _check_text(content)
+    if stop_reason in ("end_turn", "stop_sequence"):
+        _check_readable(content)
     sent, cached, read = (_count(usage, f"{name}input_tokens") for name in ("", "cache_creation_", "cache_read_"))
     return Reply(
         content=tuple(content),
@@ -179,6 +186,13 @@ def _is_block(block: Json, *, cut: bool) -> bool:
     if block["type"] == "tool_use":
         return bool(block.get("id")) and isinstance(block.get("name"), str) and (cut or isinstance(block.get("input"), dict))
     return block["type"] != "text" or isinstance(block.get("text"), str)
+
+
+def _check_readable(content: list[Json]) -> None:
+    """Refuse an answer of which nothing can be read: taken for an empty text, it would pass for an answer."""
+    kinds = {block["type"] for block in content}
+    if content and "text" not in kinds and not kinds <= _SILENT:
+        raise _Unusable(f"the answer has no text, only blocks of unknown kinds: {', '.join(sorted(kinds - _SILENT))}")
 
 
 def _check_text(content: Json) -> None:

@@ -6,9 +6,9 @@ Messages and content blocks are JSON objects in the shape of the Anthropic Messa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from statecraft.errors import ErrorKind, StatecraftError
 from statecraft.records import Json, Usage
@@ -103,3 +103,15 @@ class LLM(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class StreamingLLM(LLM, Protocol):
+    """A model that can also be heard while it answers. A model need not be one."""
+
+    async def stream(self, request: Request, heard: Callable[[str], None]) -> Reply:
+        """Make one attempt like `complete`, and tell `heard` each piece of the answer's text as it comes.
+
+        The pieces are for people to watch: what counts is the reply, and pieces of an attempt that fails are void.
+        """
+        ...

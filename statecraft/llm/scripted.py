@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import os
+import re
+import types
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -19,6 +23,10 @@ Line = str | BaseModel | Reply | ModelError
 Answerer = Callable[[Request], Line | Awaitable[Line]]
 """Answers from the request."""
 Script = Sequence[Line | Answerer] | Answerer
+Pattern = str | re.Pattern[str] | Callable[[Request], bool]
+"""Which requests a rule is for: those whose last message contains a text, or in which an expression is found; or what a
+function says of the request."""
+Rule = tuple[Pattern, Line | Answerer]
 
 _QUOTED = 120
 """Characters of a request that an error quotes."""
@@ -32,10 +40,11 @@ class ScriptExhausted(ModelError):
 
 
 class ScriptedLLM:
-    """Answers from a list, in the order requests come, or from a function of the request.
+    """Answers from a list, in the order requests come, or from a function of the request; `ScriptedLLM.rules` from
+    rules, `ScriptedLLM.cassette` from a recording.
 
-    Use a function where requests run side by side: then no reply depends on who asked first. Token counts are made up from
-    the length of the texts (4 characters a token), so budgets can be tested too.
+    Use a function or rules where requests run side by side: then no reply depends on who asked first. Token counts are made
+    up from the length of the texts (4 characters a token), so budgets can be tested too.
     """
 
     def __init__(self, replies: Script, *, model: str = "scripted", label: str | None = None) -> None:
@@ -45,6 +54,43 @@ class ScriptedLLM:
         self._label = label or f"{model} (scripted, no model)"
         self.requests: list[Request] = []
         """Every request so far, in order."""
+
+    @classmethod
+    def rules(
+        cls,
+        rules: Sequence[Rule],
+        default: Line | Answerer | None = None,
+        *,
+        model: str = "scripted",
+        label: str | None = None,
+    ) -> Self:
+        """Answers by the first rule that fits: `[("weather", "Sunny."), (re.compile("refund [0-9]+"), "Done.")]`.
+
+        A request that fits none is answered by `default`; without one it raises `ScriptExhausted`, naming the rules.
+        """
+        found = tuple(rules)
+
+        async def answer(request: Request) -> Line:
+            line = next((line for pattern, line in found if _fits(pattern, request)), default)
+            if line is None:
+                raise ScriptExhausted(f"no rule fits a request that says {_last_text(request)!r}; {_tried(found)}")
+            said = line(request) if callable(line) else line
+            return await said if inspect.isawaitable(said) else said
+
+        return cls(answer, model=model, label=label)
+
+    @classmethod
+    def cassette(cls, path: str | os.PathLike[str], *, model: str | None = None, label: str | None = None) -> Self:
+        """Answers equal requests as the recording of a `Recorder` has it; of several equal ones in their order.
+
+        `model` defaults to the recorded one. A request that was not recorded raises `NotRecorded`, with what differs from
+        the nearest recorded one. Raises `ConfigError` if the file is no cassette.
+        """
+        from statecraft.llm.cassette import Cassette
+
+        tape = Cassette(path)
+        name = model or tape.model
+        return cls(tape.answer, model=name, label=label or f"{name} (recorded, no model)")
 
     @property
     def model(self) -> str:
@@ -64,6 +110,14 @@ class ScriptedLLM:
             answer = line(request)
             line = await answer if inspect.isawaitable(answer) else answer
         return _reply(line, request)
+
+    async def stream(self, request: Request, heard: Callable[[str], None]) -> Reply:
+        """The next reply, its text told word by word."""
+        reply = await self.complete(request)
+        for word in re.findall(r"\s*\S+\s*$|\s*\S+", reply.text):
+            heard(word)
+            await _turn()
+        return reply
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -100,6 +154,12 @@ def together(*replies: Reply) -> Reply:
     return _blank(content, "tool_use" if any(reply.tool_uses for reply in replies) else "end_turn")
 
 
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Let others run."""
+    yield
+
+
 def _blank(content: tuple[Block, ...], stop_reason: str) -> Reply:
     return Reply(content=content, stop_reason=stop_reason, usage=Usage(), model="")
 
@@ -123,7 +183,28 @@ def _tokens(value: object) -> int:
 
 
 def _last_text(request: Request) -> str:
-    content = request.messages[-1]["content"] if request.messages else ""
-    if not isinstance(content, str):
-        content = " ".join(str(block.get("text", block.get("content", ""))) for block in content)
+    content = _last_message(request)
     return content if len(content) <= _QUOTED else content[:_QUOTED] + "..."
+
+
+def _last_message(request: Request) -> str:
+    content = request.messages[-1]["content"] if request.messages else ""
+    if isinstance(content, str):
+        return content
+    return " ".join(str(block.get("text", block.get("content", ""))) for block in content)
+
+
+def _fits(pattern: Pattern, request: Request) -> bool:
+    if isinstance(pattern, str):
+        return pattern in _last_message(request)
+    return bool(pattern.search(_last_message(request)) if isinstance(pattern, re.Pattern) else pattern(request))
+
+
+def _tried(rules: Sequence[Rule]) -> str:
+    shown = [
+        repr(pattern.pattern if isinstance(pattern, re.Pattern) else pattern)
+        if isinstance(pattern, str | re.Pattern)
+        else getattr(pattern, "__name__", "a function")
+        for pattern, _ in rules
+    ]
+    return f"the rules are for {', '.join(shown) or 'nothing'}; add one, or a default"

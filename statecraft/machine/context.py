@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from statecraft.machine.data import D
+from statecraft.machine.child import Child
+from statecraft.machine.data import D, Data
+from statecraft.machine.joins import All, AnyOf, Collect, First, Join, all_of
 from statecraft.records import Json
 
+if TYPE_CHECKING:
+    from statecraft.machine.declare import Machine
+
+C = TypeVar("C", bound=Data)
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -145,8 +151,41 @@ class Run(Generic[D]):
         """
         raise NotImplementedError
 
-    async def map(self, fn: Callable[[S], Awaitable[R]], items: Iterable[S], *, concurrency: int = 8) -> list[R]:
-        """`await fn(item)` for every item, at most `concurrency` at a time; the results in the order of the items."""
+    @overload
+    async def map(
+        self, fn: Callable[[S], Awaitable[R]], items: Iterable[S], *, concurrency: int = 8, join: All | First = all_of
+    ) -> list[R]: ...
+    @overload
+    async def map(
+        self, fn: Callable[[S], Awaitable[R]], items: Iterable[S], *, concurrency: int = 8, join: Collect
+    ) -> list[R | Exception]: ...
+    @overload
+    async def map(self, fn: Callable[[S], Awaitable[R]], items: Iterable[S], *, concurrency: int = 8, join: AnyOf) -> R: ...
+    async def map(
+        self, fn: Callable[[S], Awaitable[Any]], items: Iterable[S], *, concurrency: int = 8, join: Join = all_of
+    ) -> Any:
+        """`await fn(item)` for every item, at most `concurrency` at a time; the results in the order of the items.
+
+        An item that parks the run (a child run, a long wait) keeps its place among the `concurrency`. `join` says when
+        it is enough: by default all items end, and the first error in their order is raised; `collect` puts errors in
+        the place of results; `any_of` answers one result and `first(n)` a list of `n`, from the items that succeed first.
+        What the other items had under way is stopped, their child runs are cancelled, and the choice is recorded.
+        """
+        raise NotImplementedError
+
+    async def child(self, machine: Machine[C], data: C, /, *, ok_only: bool = True) -> Child[C]:
+        """Run another machine as a child of this run and wait for its end. The state declares it: `children=[machine]`.
+
+        The child is a run of its own with the same trace and tenant, drawing on the same budgets. While it is under way
+        this run is parked and costs nothing; a crash never starts a second one; whatever ends this run cancels it.
+        Raises `ChildFailed` if it ends otherwise than `done` (not with `ok_only=False`), `NotAllowed` if the state does
+        not declare the machine, `InvalidPayload` if `data` is not of its data type.
+        """
+        raise NotImplementedError
+
+    def progress(self, text: str = "", /, **fields: Json) -> None:
+        """Tell whoever follows the run live how far it is. Not recorded: it may come again after a crash, and nothing may
+        depend on it."""
         raise NotImplementedError
 
     async def sleep(self, duration: timedelta | float) -> None:

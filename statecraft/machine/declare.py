@@ -87,15 +87,17 @@ class Machine(Generic[D]):
         max_visits: int | None = None,
         timeout: timedelta | None = None,
         tools: Sequence[AnyTool] = (),
+        children: Sequence[Machine[Any]] = (),
     ) -> _TakesHandler[D]:
         """Declare a state by its handler: its name is the function's, its events are the return annotation.
 
         `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
-        its model may call. A plain `def` handler runs in a thread.
+        its model may call, `children` all machines that it may run as child runs. A plain `def` handler runs in a thread.
         """
         self._refuse_bare("state", bare)
         kept = _only_tools(tools)
-        declared = DeclaredState("", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept)
+        nested = _only_machines(children)
+        declared = DeclaredState("", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept, children=nested)
 
         def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
             return State(self._declare(declared, fn), self, fn)
@@ -194,6 +196,13 @@ def _only_tools(tools: Sequence[AnyTool]) -> tuple[AnyTool, ...]:
     return tuple(tools)
 
 
+def _only_machines(children: Sequence[Machine[Any]]) -> tuple[Machine[Any], ...]:
+    given: object = children
+    if not isinstance(given, Sequence) or not all(isinstance(each, Machine) for each in given):
+        raise ConfigError(f"children takes a list of machines, such as children=[research], not {children!r}")
+    return tuple(children)
+
+
 def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> DeclaredRow | None:
     """A row by names, or None with a finding if it is none. The type checker refuses all of this; not everybody asks it."""
     if not isinstance(row, Row):
@@ -270,4 +279,4 @@ def _state_spec(state: DeclaredState) -> StateSpec:
 
 def _handler(fn: Callable[..., Any], state: DeclaredState) -> Handler:
     is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
-    return Handler(fn, is_async, state.tools)
+    return Handler(fn, is_async, state.tools, state.children)

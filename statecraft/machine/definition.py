@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -13,6 +13,9 @@ from statecraft.errors import ConfigError, IllegalEvent, InvalidPayload
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, MergePlan, fold
 from statecraft.machine.event import Event, event_name
+
+if TYPE_CHECKING:
+    from statecraft.machine.declare import Machine
 
 START_EVENT = "start"
 """Event name of the first transition of every run, from nowhere to the start state."""
@@ -91,6 +94,8 @@ class Handler:
     is_async: bool
     """False: a plain function, which the engine runs in a thread."""
     tools: tuple[AnyTool, ...] = ()
+    children: tuple[Machine[Any], ...] = ()
+    """Machines it may run as children."""
 
 
 class Decides(Protocol):

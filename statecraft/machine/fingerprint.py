@@ -73,6 +73,7 @@ def _state(state: DeclaredState) -> dict[str, Json]:
         "timeout_s": None if state.timeout is None else state.timeout.total_seconds(),
         "events": [event_name(event) for event in state.events],
         "tools": [tool.name for tool in state.tools],
+        **({"children": [machine.name for machine in state.children]} if state.children else {}),
         "doc": state.doc,
     }
 

@@ -40,6 +40,8 @@ class DeclaredState:
     timeout: timedelta | None = None
     events: tuple[type[Event], ...] = ()
     tools: tuple[AnyTool, ...] = ()
+    children: tuple[Any, ...] = ()
+    """Machines that its handler may run as children."""
     doc: str = ""
     unread: str = ""
     """Why the events of its handler could not be read; empty if they were."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from statecraft.errors import NotFound, Refused, StatecraftError, StoreFull, WriteRefused
-from statecraft.store import claims
+from statecraft.errors import Fenced, NotFound, Refused, StatecraftError, StoreFull, WriteRefused
+from statecraft.store import claims, families
 from statecraft.store import statements as s
 from statecraft.store.explain import Short, explain
-from statecraft.store.port import Start
+from statecraft.store.look import look
+from statecraft.store.port import Reserve, Start
 from statecraft.store.sqlite import DATABASE_ERRORS, Link, Target, translate
 from statecraft.store.writes import ALONE, Plain, Rows, Step, rows_of, waves
 
@@ -27,6 +27,9 @@ class Applier:
         self._link = link
         self._target = target
         self._probe = probe or _unprobed
+        self._reserved = False
+        """Whether anything was ever reserved through us. Who records a call is who reserved for it, so if not, no call
+        has anything to give back."""
         self._texts = {statement: statement.compile(link.sql.dialect) for statement in s.IN_ORDER}
 
     def commit(self, writes: Sequence[Step]) -> list[Outcome]:
@@ -92,21 +95,29 @@ class Applier:
     def _apply(self, writes: Sequence[Step]) -> list[Outcome]:
         answers: list[Outcome] = []
         for wave in waves(writes):
-            rows: Rows = defaultdict(list)
+            rows = Rows()
             if isinstance(wave[0], ALONE):
                 answers.append(self._look(wave[0], rows))
             else:
                 answers += self._gather(wave, rows)  # type: ignore[arg-type]  # waves keeps the two sorts apart
-            for statement in s.IN_ORDER:
-                if statement in rows:
-                    self._run(statement, rows[statement])
+            if not self._reserved:
+                rows.pop(s.UNRESERVE, None)
+            self._put(rows)
+            if rows.ended:
+                self._put(families.follow(self._link.sql, rows.ended))
         return answers
+
+    def _put(self, rows: Rows) -> None:
+        for statement in s.IN_ORDER:
+            if statement in rows:
+                self._run(statement, rows[statement])
 
     def _look(self, write: Step, rows: Rows) -> Outcome:
         """The rows of a write that looks first. If it is refused, nothing was written, so the others may go on."""
+        self._reserved = self._reserved or isinstance(write, Reserve)
         try:
-            return claims.look(self._link.sql, write, rows)
-        except (Refused, NotFound) as refusal:
+            return look(self._link.sql, write, rows)
+        except (Refused, NotFound, Fenced) as refusal:
             return refusal
 
     def _gather(self, wave: Sequence[Plain], rows: Rows) -> list[Outcome]:

@@ -18,33 +18,12 @@ from statecraft.store import statements as s
 from statecraft.store import tables as t
 from statecraft.store.port import Cancel, Claim, ClaimDue, MachineSpec, Renew
 from statecraft.store.rows import RUN, RUNS, Row, run_record
-from statecraft.store.writes import Rows, Step, note
+from statecraft.store.writes import Rows, note
 
 _CHUNK = 400
 """How many ids go into one IN list."""
 
 T = TypeVar("T")
-
-
-def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
-    """Look at the database for a write of `writes.ALONE`, add its rows, and answer what its class says.
-
-    Raises `RunClosed`, `RunHeld` or `NotFound`; then nothing was added.
-    """
-    match write:
-        case Claim():
-            return claim(sql, write, rows)
-        case ClaimDue():
-            return claim_due(sql, write, rows)
-        case Renew():
-            return renew(sql, write, rows)
-        case Cancel():
-            cancel(sql, write, rows)
-            return None
-        case MachineSpec():
-            return register(sql, write)
-        case _:
-            raise TypeError(f"{type(write).__name__} is not a write")
 
 
 def owners_of(sql: sa.Connection, keys: Sequence[str]) -> dict[str, bytes]:
@@ -55,10 +34,15 @@ def owners_of(sql: sa.Connection, keys: Sequence[str]) -> dict[str, bytes]:
 
 def head(sql: sa.Connection, run_id: bytes) -> RunRecord:
     """The run's head. Raises `NotFound`."""
+    return run_record(head_row(sql, run_id))
+
+
+def head_row(sql: sa.Connection, run_id: bytes) -> Row:
+    """The run's head as a row of `RUNS`. Raises `NotFound`."""
     found = RUN.ask(sql, run_id)
     if not found:
         raise NotFound(f"no run {run_id.hex()} in this database; list them with `statecraft runs`")
-    return run_record(found[0])
+    return found[0]
 
 
 def claim(sql: sa.Connection, write: Claim, rows: Rows) -> RunRecord:
@@ -74,6 +58,7 @@ def _take(run: RunRecord, write: Claim | ClaimDue, rows: Rows) -> RunRecord:
     """Raise the epoch, hand the lease over, and say so; answer the run as it is then."""
     run_id = bytes.fromhex(run.id)
     rows[s.TAKE].append((write.owner, write.lease_until, write.now, run_id, run.epoch))
+    rows[s.FREE].append((run_id,))
     rows[s.FEED].append((run_id, "claimed", run.seq, 0, write.now, note(owner=write.owner, epoch=run.epoch + 1)))
     held = replace(run, status=Status.RUNNING, owner=write.owner, lease_until=instant(write.lease_until))
     freed = replace(held, waiting_for=None, due_at=None, updated_at=instant(write.now))
@@ -165,6 +150,7 @@ def cancel(sql: sa.Connection, write: Cancel, rows: Rows) -> None:
         raise RunClosed(f"run {run.id} is {run.status} in {run.state} already; there is nothing to cancel")
     rows[s.CANCEL].append((write.at, write.at, write.reason, write.run_id, run.epoch))
     rows[s.FEED].append((write.run_id, "cancelled", run.seq, 0, write.at, note(actor=write.actor, reason=write.reason)))
+    rows.ended.append((write.run_id, write.at))
 
 
 def register(sql: sa.Connection, write: MachineSpec) -> int:

@@ -44,6 +44,8 @@ def _fenced(sql: sa.Connection, write: Step, statement: s.Statement | None = Non
     if isinstance(write, Move) and write.decision and (statement is s.DECISION or _decided(sql, write.transition)):
         before = write.transition.seq - 1
         return AlreadyDecided(f"{_name(write)} was refused: the review of step {before} is not open; look at the run again")
+    if isinstance(write, Start) and write.parent is not None:
+        return _orphan(sql, write, write.parent)
     run_id, epoch, seq = _expected(write)
     try:
         run = claims.head(sql, run_id)
@@ -52,6 +54,15 @@ def _fenced(sql: sa.Connection, write: Step, statement: s.Statement | None = Non
     held = f"held by {run.owner}" if run.owner else str(run.status)
     found = f"the run has epoch {run.epoch} at step {run.seq} and is {held}"
     return Fenced(f"{_name(write)} was refused: it expects epoch {epoch} at step {seq}, but {found}")
+
+
+def _orphan(sql: sa.Connection, write: Start, parent: bytes) -> Exception:
+    """Why a child did not start."""
+    try:
+        run = claims.head(sql, parent)
+    except NotFound as missing:
+        return missing
+    return Fenced(f"{_name(write)} was refused: its parent {run.id} is {run.status} in {run.state}, so nobody waits for it")
 
 
 def _decided(sql: sa.Connection, link: Transition) -> bool:

@@ -26,6 +26,7 @@ from statecraft.records import (
     Usage,
     Waiting,
 )
+from statecraft.store.journal import Attempt, Blob, Call, MessageNode
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
 
@@ -121,7 +122,7 @@ class Start:
     """A new run: its first transition (seq 0) and its head. Answers the id of the run that now owns the key.
 
     If `key` already belongs to a run of the same tenant-wide key space, nothing is written and that run's id is the
-    answer (the runtime compares the inputs).
+    answer (the runtime compares the inputs). `Fenced` if the parent has ended, `NotFound` if there is none.
     """
 
     transition: Transition
@@ -131,7 +132,8 @@ class Start:
     trace_id: str
     tenant: str | None = None
     parent: bytes | None = None
-    """The run it is a child of. Its end wakes the parent, and the parent's end cancels it, each in one transaction."""
+    """The run it is a child of. Its end makes a waiting parent due, and the parent's end cancels it, each in the same
+    transaction."""
     draws: str | None = None
     """JSON list of [meter, limits]: budgets of others (ancestors) that its calls draw on."""
 
@@ -149,72 +151,6 @@ class Move:
     head: Head | None = None
     decision: bool = False
     snapshot: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MessageNode:
-    """A message of a transcript, named by the hash of its parent and its content. Stored once."""
-
-    hash: bytes
-    parent: bytes | None
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A text named by its hash (tool schemas, output schemas). Stored once."""
-
-    hash: bytes
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A finished call of the current visit. Fenced by (run_id, epoch, seq); unique by (digest, occurrence)."""
-
-    run_id: bytes
-    seq: int
-    idx: int
-    epoch: int
-    kind: str
-    name: str
-    digest: bytes
-    occurrence: int
-    ok: bool
-    request: str
-    result: str
-    attempts: int
-    started_at: int
-    finished_at: int
-    input_tokens: int
-    output_tokens: int
-    model: str | None
-    hash: bytes
-    """`chain.call_hash` of the fields above."""
-    nodes: tuple[MessageNode, ...] = ()
-    blobs: tuple[Blob, ...] = ()
-    cost: int | None = None
-    """Billionths of a dollar, if a price is known."""
-    price_source: str | None = None
-    charges: tuple[Charge, ...] = ()
-    """What it used of budgets. Its reservation, if any, ends with this write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A failed attempt that will be repeated, or the intent (`kind="begun"`) of a `once` call. Fenced like `Call`."""
-
-    run_id: bytes
-    seq: int
-    epoch: int
-    digest: bytes
-    occurrence: int
-    attempt: int
-    name: str
-    kind: str
-    message: str
-    at: int
-    due_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +320,11 @@ class Store(Protocol):
     async def calls(self, run_id: bytes, seq: int | None = None) -> list[CallRecord]: ...
     async def attempts(self, run_id: bytes, seq: int | None = None) -> list[AttemptRecord]: ...
     async def reviews(self, run_id: bytes | None = None, *, open_only: bool = False) -> list[ReviewRecord]:
-        """Questions of review states and about calls. Open means: undecided, not expired, and the run still waits for it."""
+        """Questions of review states and about calls, oldest first.
+
+        Open means: undecided, the run has not ended or left the visit, and the call has no outcome. One that has expired
+        stays open until the run goes on.
+        """
         ...
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:

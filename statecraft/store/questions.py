@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+
+
+def review_id(seq: int, call: tuple[bytes, int, int] | None = None) -> str:
+    """The name of a review among those of its run: 12 hex digits. `call` is (digest, occurrence, round) for a question
+    about a call, None for that of a review state."""
+    named = f"{seq}" if call is None else f"{seq}:{call[0].hex()}:{call[1]}:{call[2]}"
+    return hashlib.sha256(named.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ class Decide:
     """A person's decision about a call. Wakes the run in the same transaction.
 
     Raises `NotFound` (no such question), `AlreadyDecided`, `DecisionLate` (it has expired), `Superseded` (the run left
-    the visit) or `RunClosed`; then nothing was written. `action` must be the one of the question.
+    the visit, the call has an outcome, or `action` is not the one of the question), `IllegalEvent` (the question does not
+    take this decision) or `RunClosed`; then nothing was written.
     """
 
     run_id: bytes

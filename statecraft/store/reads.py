@@ -8,11 +8,9 @@ import sqlalchemy as sa
 
 from statecraft.errors import NotFound
 from statecraft.records import (
-    CLOSED,
     AttemptRecord,
     CallRecord,
     FeedEntry,
-    ReviewRecord,
     RunFilter,
     RunRecord,
     TransitionRecord,
@@ -20,7 +18,9 @@ from statecraft.records import (
 )
 from statecraft.store import rows
 from statecraft.store import tables as t
-from statecraft.store.claims import head
+from statecraft.store.accounts import used_by
+from statecraft.store.asked import of_visit
+from statecraft.store.claims import head, head_row
 from statecraft.store.port import Loaded, MachineSpec
 from statecraft.store.statements import Query
 
@@ -60,7 +60,8 @@ _ATTEMPTS = Query(
 
 def load(sql: sa.Connection, run_id: bytes) -> Loaded:
     """All that is needed to go on with a run. Raises `NotFound`."""
-    run = head(sql, run_id)
+    row = head_row(sql, run_id)
+    run = rows.run_record(row)
     kept = next(iter(_SNAPSHOT.ask(sql, run_id)), None)
     since = 0 if kept is None else kept.seq
     links = _LINKS.ask(sql, run_id, since)
@@ -83,6 +84,9 @@ def load(sql: sa.Connection, run_id: bytes) -> Loaded:
         attempts=tuple(rows.attempt_record(row) for row in _ATTEMPTS.ask(sql, run_id, run.seq)),
         payload_bytes=sum(len(link.payload.encode()) for link in links[1:]),
         snapshot_at=since,
+        draws=row.draws,
+        used=used_by(sql, run_id),
+        reviews=of_visit(sql, run_id, run.seq, run.state),
     )
 
 
@@ -131,11 +135,15 @@ def runs(sql: sa.Connection, which: RunFilter) -> list[RunRecord]:
         (t.runs.c.state, which.state),
         (t.machines.c.name, which.machine),
         (t.runs.c.key, which.key),
+        (t.runs.c.tenant, which.tenant),
     )
     query = rows.RUNS.order_by(t.runs.c.no.desc()).limit(which.limit)
     for column, value in wanted:
         if value is not None:
             query = query.where(column == str(value))
+    if which.parent is not None:
+        # An id that is none finds nothing.
+        query = query.where(t.runs.c.parent == (bytes_or_none(which.parent) or b""))
     return [rows.run_record(row) for row in sql.execute(query)]
 
 
@@ -161,18 +169,6 @@ def attempts(sql: sa.Connection, run_id: bytes, seq: int | None) -> list[Attempt
     """Attempts and intents of the run, or of one visit, in the order in which they were written."""
     query = sa.select(t.attempts).where(t.attempts.c.run_id == run_id).order_by(t.attempts.c.no)
     return [rows.attempt_record(row) for row in sql.execute(query if seq is None else query.where(t.attempts.c.seq == seq))]
-
-
-def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[ReviewRecord]:
-    """Questions to people, oldest first. Open: undecided, and the run still stands there."""
-    query = sa.select(t.reviews).order_by(t.reviews.c.requested_at, t.reviews.c.run_id, t.reviews.c.seq)
-    if run_id is not None:
-        query = query.where(t.reviews.c.run_id == run_id)
-    if open_only:
-        same = sa.and_(t.runs.c.run_id == t.reviews.c.run_id, t.runs.c.seq == t.reviews.c.seq)
-        going = t.runs.c.status.not_in([str(status) for status in CLOSED])
-        query = query.join_from(t.reviews, t.runs, same).where(t.reviews.c.decision.is_(None), going)
-    return [rows.review_record(row) for row in sql.execute(query)]
 
 
 def diagnosis(sql: sa.Connection, run_id: bytes) -> str | None:

@@ -21,6 +21,7 @@ from statecraft.records import (
     Waiting,
 )
 from statecraft.store import tables as t
+from statecraft.store.questions import review_id
 from statecraft.store.statements import Query
 
 _payload, _request, _result = (t.payloads.alias(name) for name in ("payload_text", "request_text", "result_text"))
@@ -84,6 +85,8 @@ def run_record(row: Row) -> RunRecord:
         attempts=row.attempts,
         reason=row.reason,
         trace_id=row.trace_id,
+        tenant=row.tenant,
+        parent=None if row.parent is None else row.parent.hex(),
     )
 
 
@@ -125,6 +128,8 @@ def call_record(row: Row) -> CallRecord:
         epoch=row.epoch,
         usage=Usage(row.input_tokens, row.output_tokens),
         model=row.model,
+        cost=row.cost,
+        price_source=row.price_source,
     )
 
 
@@ -158,6 +163,41 @@ def review_record(row: Row) -> ReviewRecord:
         decision=row.decision,
         decided_by=row.decided_by,
         decided_at=_maybe(row.decided_at),
+        id=review_id(row.seq),
+    )
+
+
+CALL_REVIEWS = sa.select(t.call_reviews, t.transitions.c.target.label("state")).join_from(
+    t.call_reviews,
+    t.transitions,
+    sa.and_(t.transitions.c.run_id == t.call_reviews.c.run_id, t.transitions.c.seq == t.call_reviews.c.seq),
+)
+"""Questions about calls with the states they were asked in; for `call_review_record`."""
+
+
+def call_review_record(row: Row, state: str) -> ReviewRecord:
+    """A row of `call_reviews`, asked in `state`."""
+    return ReviewRecord(
+        run_id=row.run_id.hex(),
+        seq=row.seq,
+        state=state,
+        question=row.question,
+        show=json.loads(row.show),
+        events=tuple(json.loads(row.decisions)),
+        requested_at=instant(row.requested_at),
+        expires_at=_maybe(row.expires_at),
+        decision=row.decision,
+        decided_by=row.decided_by,
+        decided_at=_maybe(row.decided_at),
+        id=review_id(row.seq, (row.digest, row.occurrence, row.round)),
+        kind=row.kind,
+        tool=row.tool,
+        arguments=json.loads(row.arguments),
+        action=row.action.hex(),
+        remind_at=_maybe(row.remind_at),
+        note=row.note or "",
+        answer=None if row.answer is None else json.loads(row.answer),
+        call=(row.digest.hex(), row.occurrence, row.round),
     )
 
 

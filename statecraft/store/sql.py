@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable
 from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import claims, reads, schema, sqlite
+from statecraft.store import accounts, asked, claims, reads, schema, sqlite
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.port import Loaded, MachineSpec, Write
@@ -125,10 +125,10 @@ class SqlStore:
         return await self._read(lambda sql: reads.attempts(sql, run_id, seq))
 
     async def reviews(self, run_id: bytes | None = None, *, open_only: bool = False) -> list[ReviewRecord]:
-        return await self._read(lambda sql: reads.reviews(sql, run_id, open_only))
+        return await self._read(lambda sql: asked.reviews(sql, run_id, open_only))
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
-        raise NotImplementedError(meters)
+        return await self._read(lambda sql: accounts.used(sql, meters))
 
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))

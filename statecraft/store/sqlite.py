@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,11 +230,22 @@ def insert_or_replace(table: sa.Table) -> sa.Insert:
     return statement.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
+def insert_or_update(table: sa.Table, **change: Callable[[sa.ColumnElement[Any], sa.ColumnElement[Any]], object]) -> sa.Insert:
+    """An INSERT that, where a row with the same primary key exists, changes only the columns named: each function is
+    given the old value and the new one."""
+    statement = sqlite_insert(table)
+    values = {name: rule(table.c[name], statement.excluded[name]) for name, rule in change.items()}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
+
+
 def triggers() -> list[str]:
     """The rules that no constraint can say: what may never change, never be deleted, never be replaced."""
     kept = [table.name for table in tables.APPEND_ONLY]
     rules = [(f"{name}_no_update", f"BEFORE UPDATE ON {name}", f"{name} is append-only") for name in kept]
-    rules += [(f"{name}_no_delete", f"BEFORE DELETE ON {name}", f"{name} rows stay") for name in [*kept, "runs", "reviews"]]
+    rules += [
+        (f"{name}_no_delete", f"BEFORE DELETE ON {name}", f"{name} rows stay")
+        for name in [*kept, "runs", "reviews", "call_reviews"]
+    ]
     # INSERT OR REPLACE deletes without firing DELETE triggers, so a row that exists must be refused before that.
     for number, (name, same) in enumerate(_IDENTITY):
         known = f"BEFORE INSERT ON {name} WHEN EXISTS (SELECT 1 FROM {name} AS old WHERE {same})"  # noqa: S608  # our own words
@@ -259,12 +270,15 @@ _IDENTITY = (
     ("calls", _SAME_QUESTION),
     ("attempts", f"{_SAME_QUESTION} AND old.attempt = NEW.attempt AND old.kind = NEW.kind"),
     ("reviews", _SAME_VISIT),
+    ("call_reviews", f"{_SAME_QUESTION} AND old.round = NEW.round"),
     ("deaths", f"{_SAME_VISIT} AND old.epoch = NEW.epoch"),
     *(
         (name, "old.rowid = NEW.rowid")
-        for name in ("machines", "messages", "runs", "transitions", "calls", "attempts", "reviews")
+        for name in ("machines", "messages", "runs", "transitions", "calls", "attempts", "reviews", "call_reviews")
     ),
 )
+
+_ASKED = [column.name for column in tables.call_reviews.columns if column.name not in tables.ANSWER]
 
 _RULES = (
     (
@@ -277,6 +291,16 @@ _RULES = (
     (
         "reviews_keep_question",
         "BEFORE UPDATE OF run_id, seq, state, question, show, events, requested_at, expires_at ON reviews",
+        "a review keeps its question",
+    ),
+    (
+        "call_reviews_decided_once",
+        "BEFORE UPDATE ON call_reviews WHEN OLD.decision IS NOT NULL",
+        "the review is decided already",
+    ),
+    (
+        "call_reviews_keep_question",
+        f"BEFORE UPDATE OF {', '.join(_ASKED)} ON call_reviews",
         "a review keeps its question",
     ),
 )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from statecraft.records import Status
 from statecraft.store import tables as t
-from statecraft.store.sqlite import insert_or_leave, insert_or_replace
+from statecraft.store.sqlite import insert_or_leave, insert_or_replace, insert_or_update
 
 Row = tuple[object, ...]
 
@@ -21,7 +21,7 @@ class Statement:
     """One SQL statement and the order of the values in its rows."""
 
     name: str
-    sql: sa.Insert | sa.Update
+    sql: sa.Insert | sa.Update | sa.Delete
     order: tuple[str, ...]
     exact: bool = False
     """Each row must touch exactly one row of the database; anything less means that the write is refused."""
@@ -93,6 +93,16 @@ def _fenced_insert(name: str, table: sa.Table, columns: tuple[str, ...]) -> Stat
     return Statement(name, sa.insert(table).from_select(list(columns), chosen), order, exact=True)
 
 
+def _child() -> Statement:
+    """A start whose parent goes on: nobody would cancel the child of a run that has ended."""
+    columns = _written(t.runs, "no")
+    going = t.runs.alias("going")
+    open_parent = sa.select(going.c.no).where(going.c.run_id == sa.bindparam("of_parent"), going.c.finished_at.is_(None))
+    chosen = sa.select(*(_param(column, t.runs) for column in columns)).where(open_parent.exists())
+    order = (*(f"p_{column}" for column in columns), "of_parent")
+    return Statement("child", sa.insert(t.runs).from_select(list(columns), chosen), order, exact=True)
+
+
 def _insert(table: sa.Table, *skip: str) -> Statement:
     return Statement(table.name, sa.insert(table), _written(table, *skip))
 
@@ -122,6 +132,7 @@ _HEAD = ("status", "owner", "lease_until", "waiting_for", "due_at", "updated_at"
 PAYLOAD = Statement("payload", insert_or_leave(t.payloads), ("hash", "body"))
 MESSAGE = Statement("message", insert_or_leave(t.messages), ("hash", "parent", "body"))
 RUN = _insert(t.runs, "no")
+CHILD = _child()
 ADVANCE = _update("advance", ("seq", "state", "updated_at"), _held(Status.RUNNING), fresh=True)
 """A move that goes on under the same lease. It touches no indexed column."""
 SETTLE = _update("settle", ("seq", "state", *_HEAD), _held(Status.RUNNING), fresh=True)
@@ -169,8 +180,81 @@ CANCEL = _claimed(
     | _params("updated_at", "finished_at", "reason"),
 )
 
+
+def _of(table: sa.Table, *names: str) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == sa.bindparam(f"of_{name}", type_=table.c[name].type) for name in names]
+
+
+def _drop(name: str, *columns: str) -> Statement:
+    return Statement(name, sa.delete(t.reservations).where(*_of(t.reservations, *columns)), tuple(f"of_{c}" for c in columns))
+
+
+CALL_KEY = ("run_id", "seq", "digest", "occurrence")
+
+CHARGE = Statement("charge", insert_or_update(t.meters, used=lambda old, new: old + new), ("meter", "used", "state"))
+ADJUST = Statement("adjust", insert_or_update(t.meters, state=lambda _, new: new), ("meter", "used", "state"))
+UNRESERVE = _drop("unreserve", *CALL_KEY)
+RESERVE = _insert(t.reservations)
+FREE = _drop("free", "run_id")
+"""Nothing stays reserved for a run that was claimed anew, or has ended."""
+
+
+def _question() -> Statement:
+    """A question about a call is asked once."""
+    columns = _written(t.call_reviews, *t.ANSWER)
+    asked = sa.select(t.call_reviews.c.seq).where(*_of(t.call_reviews, *CALL_KEY, "round"))
+    chosen = sa.select(*(_param(column, t.call_reviews) for column in columns)).where(~asked.exists())
+    order = (*(f"p_{column}" for column in columns), *(f"of_{column}" for column in (*CALL_KEY, "round")))
+    return Statement("question", sa.insert(t.call_reviews).from_select(list(columns), chosen), order)
+
+
+QUESTION = _question()
+ANSWER = Statement(
+    "answer",
+    sa.update(t.call_reviews)
+    .values({column: _param(column, t.call_reviews) for column in t.ANSWER})
+    .where(*_of(t.call_reviews, *CALL_KEY, "round"), t.call_reviews.c.decision.is_(None)),
+    (*(f"p_{column}" for column in t.ANSWER), *(f"of_{column}" for column in (*CALL_KEY, "round"))),
+    exact=True,
+)
+
+
+def _wake(name: str, which: sa.ColumnElement[bool], *order: str) -> Statement:
+    """Make a run that waits due at once, unless it is due by then anyway."""
+    at = sa.bindparam("p_due_at", type_=t.runs.c.due_at.type)
+    waits = t.runs.c.status == sa.literal_column(f"'{Status.WAITING}'")
+    later = sa.or_(t.runs.c.due_at.is_(None), t.runs.c.due_at > sa.bindparam("p_now", type_=t.runs.c.due_at.type))
+    return Statement(name, sa.update(t.runs).values(due_at=at).where(which, waits, later), ("p_due_at", *order, "p_now"))
+
+
+def _parent_of() -> sa.ColumnElement[bool]:
+    ended = t.runs.alias("ended")
+    parent = sa.select(ended.c.parent).where(ended.c.run_id == sa.bindparam("of_child")).scalar_subquery()
+    return t.runs.c.run_id == parent
+
+
+def _child_ended() -> sa.ColumnElement[bool]:
+    child = t.runs.alias("child")
+    ended = sa.select(child.c.no).where(child.c.run_id == sa.bindparam("of_child"), child.c.finished_at.is_not(None))
+    return sa.and_(*_of(t.runs, "run_id"), ended.exists())
+
+
+def _decided() -> sa.ColumnElement[bool]:
+    asked = t.call_reviews.c
+    same = (asked.run_id == t.runs.c.run_id, asked.seq == t.runs.c.seq, asked.decided_epoch == t.runs.c.epoch)
+    return sa.and_(*_of(t.runs, "run_id"), sa.select(asked.seq).where(*same).exists())
+
+
+WAKE = _wake("wake", sa.and_(*_of(t.runs, "run_id", "seq")), "of_run_id", "of_seq")
+WAKE_PARENT = _wake("wake parent", _parent_of(), "of_child")
+WAKE_BY_CHILD = _wake("wake by child", _child_ended(), "of_run_id", "of_child")
+"""A child that ended between its parent's last look and its parent's park woke nobody."""
+WAKE_BY_DECISION = _wake("wake by decision", _decided(), "of_run_id")
+"""So did a decision while the run was held."""
+
 IN_ORDER = (
-    PAYLOAD, MESSAGE, TRANSITION, RUN, ADVANCE, SETTLE, DECIDE, DECISION, SNAPSHOT, CALL, ATTEMPT, PARK, REVIEW, DEATH,
-    TAKE, RENEW, CANCEL, FEED,
+    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, ADVANCE, SETTLE, DECIDE, DECISION, SNAPSHOT, CALL, ATTEMPT, PARK, REVIEW,
+    QUESTION, ANSWER, DEATH, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE, ADJUST, WAKE, WAKE_PARENT,
+    WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
 )  # fmt: skip
 """What a row refers to is written before it. So a head finds its link of the journal, and no check is left for later."""

@@ -8,6 +8,9 @@ What the constraints say, from the journal outwards:
   lease and due time agree with each other.
 - `calls` and `attempts` belong to a visit that happened; one question of a visit has one answer.
 - `reviews` are questions of the state the run stood in; a decision exists only together with the move it led to.
+- `call_reviews` are questions about calls of a visit; each is decided once, and keeps under which epoch it was.
+- `meters` hold what budgets have been charged, and the small states of limiters and breakers. What is reserved of a
+  meter is the sum over its `reservations`; there is no total that could go stale.
 - A text longer than `INLINE_BYTES` is kept once in `payloads` under its SHA-256; the row keeps the hash.
 
 Instants are integer microseconds, ids 16 bytes, hashes 32 bytes, JSON is text (its exact bytes are hashed).
@@ -149,7 +152,10 @@ runs = _table(
     sa.Column("finished_at", _Int),
     sa.Column("key", _Text),
     sa.Column("trace_id", _Text, nullable=False),
+    sa.Column("tenant", _Text),
+    sa.Column("parent", _Bytes, sa.ForeignKey("runs.run_id", name="fk_parent_run")),
     sa.Column("reason", _Text),
+    sa.Column("draws", _Text),
     sa.CheckConstraint("length(run_id) = 16 AND seq >= 0 AND epoch >= 0 AND attempts >= 0", name="run_numbers"),
     sa.CheckConstraint(f"status IN ({_words(*Status)})", name="status_known"),
     sa.CheckConstraint(f"waiting_for IN ({_words(*Waiting)})", name="waiting_known"),
@@ -159,7 +165,8 @@ runs = _table(
     sa.CheckConstraint(f"(status IN ({_closed})) = (finished_at IS NOT NULL)", name="closed_iff_finished"),
     sa.CheckConstraint("due_at IS NULL OR status IN ('ready', 'waiting')", name="due_only_parked"),
     sa.CheckConstraint("due_at IS NOT NULL OR status <> 'ready'", name="ready_is_due"),
-    sa.CheckConstraint("due_at IS NOT NULL OR waiting_for IS NULL OR waiting_for = 'review'", name="time_wakes"),
+    sa.CheckConstraint("due_at IS NOT NULL OR waiting_for IS NULL OR waiting_for IN ('review', 'child')", name="time_wakes"),
+    sa.CheckConstraint("parent <> run_id", name="own_parent"),
     # The head is the last link of a journal that exists; deferred, because both are written in one transaction.
     sa.ForeignKeyConstraint(
         ["run_id", "seq", "state"],
@@ -171,14 +178,16 @@ runs = _table(
 )
 
 
-def _partial(name: str, column: str, *, unique: bool = False) -> None:
+def _partial(name: str, column: str, *more: str, unique: bool = False) -> None:
     where = runs.c[column].is_not(None)
-    sa.Index(name, runs.c[column], unique=unique, sqlite_where=where, postgresql_where=where)
+    columns = (runs.c[name] for name in (column, *more))
+    sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 _partial("uq_run_key", "key", unique=True)
 _partial("ix_runs_due", "due_at")
 _partial("ix_runs_lease", "lease_until")
+_partial("ix_runs_parent", "parent", "finished_at")
 
 calls = _table(
     "calls",
@@ -197,11 +206,14 @@ calls = _table(
     sa.Column("input_tokens", _Int, nullable=False),
     sa.Column("output_tokens", _Int, nullable=False),
     sa.Column("model", _Text),
+    sa.Column("cost", _Int),
+    sa.Column("price_source", _Text),
     sa.Column("hash", _Bytes, nullable=False),
     *_text_or_hash("request"),
     *_text_or_hash("result"),
     sa.CheckConstraint("idx >= 0 AND occurrence >= 0 AND attempts >= 0 AND ok IN (0, 1)", name="call_numbers"),
     sa.CheckConstraint("length(digest) = 32 AND length(hash) = 32", name="call_hashes"),
+    sa.CheckConstraint("cost >= 0", name="call_cost"),
     sa.UniqueConstraint("run_id", "seq", "digest", "occurrence", name="uq_answer"),
     _visit("fk_call_visit"),
 )
@@ -249,6 +261,74 @@ reviews = _table(
 _open = reviews.c.decision.is_(None)
 sa.Index("ix_reviews_open", reviews.c.run_id, reviews.c.seq, sqlite_where=_open, postgresql_where=_open)
 
+call_reviews = _table(
+    "call_reviews",
+    sa.Column("run_id", _Bytes, primary_key=True),
+    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
+    sa.Column("digest", _Bytes, primary_key=True),
+    sa.Column("occurrence", _Int, primary_key=True, autoincrement=False),
+    sa.Column("round", _Int, primary_key=True, autoincrement=False),
+    sa.Column("kind", _Text, nullable=False),
+    sa.Column("tool", _Text, nullable=False),
+    sa.Column("action", _Bytes, nullable=False),
+    sa.Column("requested_at", _Int, nullable=False),
+    sa.Column("remind_at", _Int),
+    sa.Column("expires_at", _Int),
+    sa.Column("decision", _Text),
+    sa.Column("decided_by", _Text),
+    sa.Column("decided_at", _Int),
+    sa.Column("decided_epoch", _Int),
+    sa.Column("note", _Text),
+    sa.Column("decisions", _Text, nullable=False),
+    sa.Column("question", _Text, nullable=False),
+    sa.Column("arguments", _Text, nullable=False),
+    sa.Column("show", _Text, nullable=False),
+    sa.Column("answer", _Text),
+    sa.CheckConstraint("kind IN ('gate', 'doubt')", name="call_review_kind"),
+    sa.CheckConstraint("occurrence >= 0 AND round >= 0", name="call_review_numbers"),
+    sa.CheckConstraint("length(digest) = 32 AND length(action) = 32", name="call_review_hashes"),
+    *(
+        sa.CheckConstraint(f"(decision IS NULL) = ({column} IS NULL)", name=f"call_decided_whole_{column}")
+        for column in ("decided_by", "decided_at", "decided_epoch", "note")
+    ),
+    sa.CheckConstraint("answer IS NULL OR decision IS NOT NULL", name="answer_of_decision"),
+    _visit("fk_call_review_visit"),
+)
+ANSWER = ("decision", "decided_by", "decided_at", "decided_epoch", "note", "answer")
+"""The columns of `call_reviews` that the decision fills; the others never change."""
+_unanswered = call_reviews.c.decision.is_(None)
+sa.Index(
+    "ix_call_reviews_open",
+    call_reviews.c.run_id,
+    call_reviews.c.seq,
+    sqlite_where=_unanswered,
+    postgresql_where=_unanswered,
+)
+
+meters = _table(
+    "meters",
+    sa.Column("meter", _Text, primary_key=True),
+    sa.Column("used", _Int, nullable=False),
+    sa.Column("state", _Text),
+    sa.CheckConstraint("used >= 0 AND meter <> ''", name="meter_used"),
+    narrow=True,
+)
+
+reservations = _table(
+    "reservations",
+    sa.Column("run_id", _Bytes, primary_key=True),
+    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
+    sa.Column("digest", _Bytes, primary_key=True),
+    sa.Column("occurrence", _Int, primary_key=True, autoincrement=False),
+    sa.Column("meter", _Text, primary_key=True),
+    sa.Column("epoch", _Int, nullable=False),
+    sa.Column("amount", _Int, nullable=False),
+    sa.CheckConstraint("amount >= 0 AND occurrence >= 0 AND length(digest) = 32", name="reservation_numbers"),
+    sa.Index("ix_reservations_meter", "meter", "amount"),
+    _visit("fk_reservation_visit"),
+    narrow=True,
+)
+
 snapshots = _table(
     "snapshots",
     sa.Column("run_id", _Bytes, primary_key=True),
@@ -267,7 +347,7 @@ deaths = _table(
     _visit("fk_death_visit"),
 )
 
-FEED_KINDS = ("started", "transition", "call", "attempt", "waiting", "claimed", "cancelled", "dead")
+FEED_KINDS = ("started", "transition", "call", "attempt", "waiting", "claimed", "decided", "alert", "cancelled", "dead")
 
 feed = sa.Table(
     "feed",

@@ -8,28 +8,41 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from statecraft.ids import digest
-from statecraft.records import Status
+from statecraft.records import Status, Waiting
 from statecraft.store import statements as s
 from statecraft.store.port import (
+    Adjust,
     Attempt,
     Blob,
     Call,
+    CallReview,
     Cancel,
+    Charge,
     Claim,
     ClaimDue,
+    Decide,
     Head,
     MachineSpec,
     Move,
     Park,
     Renew,
+    Reserve,
+    Settle,
     Start,
     Transition,
     Write,
 )
 from statecraft.store.tables import INLINE_BYTES
 
-Rows = defaultdict[s.Statement, list[s.Row]]
-"""Rows to write, by the statement that writes them."""
+
+class Rows(defaultdict[s.Statement, list[s.Row]]):
+    """Rows to write, by the statement that writes them."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+        self.ended: list[tuple[bytes, int]] = []
+        """(run, time) of the runs that these rows end; see `families`."""
+
 
 Plain = Start | Move | Call | Attempt | Park
 """Writes that are nothing but rows; many share one run of each statement."""
@@ -37,7 +50,7 @@ Plain = Start | Move | Call | Attempt | Park
 Step = Write | MachineSpec
 """What a store writes."""
 
-ALONE = (Claim, ClaimDue, Renew, Cancel, MachineSpec)
+ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec)
 """Writes that must look before they write."""
 
 
@@ -56,7 +69,11 @@ def _start(write: Start, rows: Rows) -> None:
     finished = link.at if head.status.closed else None
     place = (link.run_id, link.machine, link.seq, link.target, str(head.status), link.epoch, 0, head.owner, head.lease_until)
     times = (_word(head.waiting_for), head.due_at, write.deadline_at, link.at, link.at, finished)
-    rows[s.RUN].append((*place, *times, write.key, write.trace_id, head.reason))
+    row = (*place, *times, write.key, write.trace_id, write.tenant, write.parent, head.reason, write.draws)
+    if write.parent is None:
+        rows[s.RUN].append(row)
+    else:
+        rows[s.CHILD].append((*row, write.parent))
     _journal(link, "started", rows)
 
 
@@ -75,6 +92,7 @@ def _move(write: Move, rows: Rows) -> None:
         rows[s.SNAPSHOT].append((link.run_id, link.seq, write.snapshot))
     if head is not None:
         _tell(link.run_id, link.seq, link.at, head, rows)
+        _end(link.run_id, link.at, head, rows)
 
 
 def _journal(link: Transition, kind: str, rows: Rows) -> None:
@@ -89,12 +107,20 @@ def _call(write: Call, rows: Rows) -> None:
     how = (write.attempts, write.started_at, write.finished_at, write.epoch, write.input_tokens, write.output_tokens)
     texts = (*_stow(write.request, rows), *_stow(write.result, rows))
     held = (write.run_id, write.epoch, write.seq)
-    rows[s.CALL].append((*what, *how, write.model, write.hash, *texts, *held))
+    rows[s.CALL].append((*what, *how, write.model, write.cost, write.price_source, write.hash, *texts, *held))
+    rows[s.UNRESERVE].append((write.run_id, write.seq, write.digest, write.occurrence))
+    if write.charges:
+        charge(write.charges, rows)
     rows[s.FEED].append((write.run_id, "call", write.seq, write.idx, write.finished_at, None))
     for message in write.nodes:
         rows[s.MESSAGE].append((message.hash, message.parent, message.body))
     for blob in write.blobs:
         _put(blob, rows)
+
+
+def charge(charges: Sequence[Charge], rows: Rows) -> None:
+    """Add to what meters have been charged."""
+    rows[s.CHARGE] += ((charge.meter, charge.amount, None) for charge in charges)
 
 
 def _attempt(write: Attempt, rows: Rows) -> None:
@@ -113,7 +139,27 @@ def _park(write: Park, rows: Rows) -> None:
         rows[s.REVIEW].append((write.run_id, write.seq, *what, write.run_id, write.seq))
     if write.diagnosis is not None:
         rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, write.diagnosis))
+    for question in write.asks:
+        _ask(write, question, rows)
+    if write.asks or write.head.waiting_for is Waiting.REVIEW:
+        rows[s.WAKE_BY_DECISION].append((write.at, write.run_id, write.at))
+    rows[s.WAKE_BY_CHILD] += ((write.at, write.run_id, child, write.at) for child in write.children)
     _tell(write.run_id, write.seq, write.at, write.head, rows)
+    if write.alert is not None:
+        rows[s.FEED].append((write.run_id, "alert", write.seq, 0, write.at, note(text=write.alert)))
+    _end(write.run_id, write.at, write.head, rows)
+
+
+def _ask(park: Park, asked: CallReview, rows: Rows) -> None:
+    key = (park.run_id, park.seq, asked.digest, asked.occurrence, asked.round)
+    times = (asked.requested_at, asked.remind_at, asked.expires_at)
+    texts = (json.dumps(asked.decisions), asked.question, asked.arguments, asked.show)
+    rows[s.QUESTION].append((*key, asked.kind, asked.tool, asked.action, *times, *texts, *key))
+
+
+def _end(run_id: bytes, at: int, head: Head, rows: Rows) -> None:
+    if head.status.closed:
+        rows.ended.append((run_id, at))
 
 
 def _head(head: Head, at: int) -> s.Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
@@ -23,6 +23,13 @@ class CallInfo:
     attempt: int = 1
     run_id: str = ""
     """32 hex digits; empty outside a run."""
+    report: Callable[[str, Mapping[str, Json]], None] | None = field(default=None, repr=False, compare=False)
+    """Where `progress` goes; None outside a run."""
+
+    def progress(self, text: str = "", /, **fields: Json) -> None:
+        """Tell whoever follows the run live how far the tool is. Not recorded; nothing may depend on it."""
+        if self.report is not None:
+            self.report(text, fields)
 
 
 class Spec(TypedDict):

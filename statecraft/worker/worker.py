@@ -210,6 +210,7 @@ class Worker:
                 self.poke()
             else:
                 self._own.discard(held.run_id)
+                await self.ended(held.run_id, is_child=held.parent is not None)
         except Fenced:
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
@@ -246,6 +247,22 @@ class Worker:
         self._own.discard(run_id)
         self.failures.pop(run_id, None)
         self.abandon(run_id, "it was cancelled")
+
+    async def ended(self, run_id: bytes, *, is_child: bool = True) -> None:
+        """A run has ended: its parent may go on at once, and what ended with it is not advanced here any more.
+
+        All of that is in the store already; here it only becomes prompt, so a store that fails just now is no matter.
+        """
+        if is_child:
+            self.poke()
+        if all(held.parent is None or held.run_id == run_id for held, _ in self._driving.values()):
+            return
+        with contextlib.suppress(StoreError):
+            for child in await self._store.runs(RunFilter(parent=run_id.hex(), limit=_ALL)):
+                if child.status is Status.CANCELLED:
+                    raw = bytes.fromhex(child.id)
+                    self.forget(raw)
+                    await self.ended(raw)
 
     def _lose(self, run_id: bytes, why: str) -> None:
         """Let the handler make no further call, even if it catches its cancellation."""

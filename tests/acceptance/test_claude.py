@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,32 +22,16 @@ import pytest
 from statecraft import Claude, Event, Failure, Machine, Run, Runtime, Settings, Status
 from statecraft.errors import ConfigError
 from statecraft.records import AttemptRecord, CallRecord, RunRecord, TransitionRecord, Waiting
-from statecraft.testing import ManualClock
+from statecraft.testing import SCENARIOS, FakeMessagesAPI, ManualClock, answer, failure, in_turn, says
 from statecraft.testing.clock import START
+from statecraft.testing.messages_api import Exchange, Received, Scenario
+from statecraft.testing.messages_api.payloads import PARIS, ROME, TEXT, THINKING, UNKNOWN
 from tests.acceptance.trip import AT_ONCE, QUESTION, SYSTEM, Trip, looked_up, travel, trip
-from tests.llm.fake_api import (
-    PARIS,
-    ROME,
-    SCENARIOS,
-    TEXT,
-    THINKING,
-    UNKNOWN,
-    Exchange,
-    FakeApi,
-    Scenario,
-    answer,
-    failure,
-    in_turn,
-)
 
 ROOT = Path(__file__).parents[2]
 SIGKILLED = -9
 ASKED = {"role": "user", "content": QUESTION}
 BOTH_TOOLS = answer(PARIS, ROME, stop="tool_use")
-
-
-def says(text: str) -> Scenario:
-    return answer({"type": "text", "text": text})
 
 
 WARMER = says('{"city": "Rome", "degrees": 24}')
@@ -73,7 +57,7 @@ class Story:
     moves: list[TransitionRecord]
     calls: list[CallRecord]
     attempts: list[AttemptRecord]
-    requests: list[Exchange]
+    requests: list[Received]
 
     @property
     def last(self) -> dict[str, Any]:
@@ -91,7 +75,7 @@ class Story:
         return messages
 
 
-async def look(rt: Runtime, run: RunRecord, requests: Sequence[Exchange]) -> Story:
+async def look(rt: Runtime, run: RunRecord, requests: Sequence[Received]) -> Story:
     assert await rt.verify(run.id) == []
     return Story(run, await rt.history(run.id), await rt.calls(run.id), await rt.attempts(run.id), list(requests))
 
@@ -100,8 +84,8 @@ def tell(url: str, scenario: Scenario, data: Trip | None = None, *, key: str = "
     """Run the trip to its end against one scenario."""
 
     async def go() -> Story:
-        async with FakeApi(scenario) as api:
-            run = await travel(url, api.url(), key, data)
+        async with FakeMessagesAPI(scenario) as api:
+            run = await travel(url, api.url, key, data)
             async with Runtime(url, machines=[trip], settings=Settings(take="none")) as rt:
                 return await look(rt, run, api.requests)
 
@@ -162,8 +146,8 @@ def test_a_replay_agrees_with_the_api_switched_off(url: str) -> None:
     looked_up.clear()
 
     async def replay() -> None:
-        async with FakeApi() as api:
-            gone = api.url()
+        async with FakeMessagesAPI() as api:
+            gone = api.url
         async with Runtime(url, machines=[trip], llm=Claude("claude-fake-1", api_key="k", base_url=gone)) as rt:
             replayed = await rt.replay((await rt.find("@last")).id)
             assert (replayed.agrees, replayed.steps, replayed.calls) == (True, 1, 4)
@@ -216,7 +200,7 @@ guessing.transitions(
 )
 
 
-def about(exchange: Exchange) -> str:
+def about(exchange: Exchange | Received) -> str:
     return str(exchange.body["messages"][0]["content"])
 
 
@@ -229,8 +213,8 @@ def test_questions_side_by_side_may_be_answered_in_any_order(url: str) -> None:
                 await last_came.wait()
             await says(about(exchange)[:-1])(exchange)
 
-        async with FakeApi(last_first) as api:
-            llm = Claude("claude-fake-1", api_key="k", base_url=api.url())
+        async with FakeMessagesAPI(last_first) as api:
+            llm = Claude("claude-fake-1", api_key="k", base_url=api.url)
             async with Runtime(url, machines=[guessing], llm=llm, settings=AT_ONCE) as rt:
                 run = await rt.start(guessing, Trip())
                 async for entry in rt.follow(run.id):
@@ -252,8 +236,8 @@ def test_an_answer_is_kept_though_the_question_beside_it_parks(url: str) -> None
         async def one_is_busy(exchange: Exchange) -> None:
             await (paris if about(exchange) == "Paris?" else says("Rome"))(exchange)
 
-        async with FakeApi(one_is_busy) as api:
-            llm = Claude("claude-fake-1", api_key="k", base_url=api.url(), clock=clock)
+        async with FakeMessagesAPI(one_is_busy) as api:
+            llm = Claude("claude-fake-1", api_key="k", base_url=api.url, clock=clock)
             async with Runtime(url, machines=[guessing], llm=llm, clock=clock) as rt:
                 run = await rt.start(guessing, Trip())
                 async for entry in rt.follow(run.id):
@@ -277,15 +261,15 @@ def test_an_answer_is_kept_though_the_question_beside_it_parks(url: str) -> None
     [
         ("500", "transient", Trip()),
         ("502_html", "transient", Trip()),
-        ("reset", "transient", Trip()),
-        ("truncated", "transient", Trip()),
-        ("broken_json", "protocol", Trip()),
-        ("html", "protocol", Trip()),
-        ("wrapped_error", "protocol", Trip()),
-        ("429", "rate_limited", Trip()),
-        ("stream_error", "overloaded", Trip(max_tokens=64_000)),
-        ("stream_cut", "transient", Trip(max_tokens=64_000)),
-        ("stream_early", "protocol", Trip(max_tokens=64_000)),
+        ("reset_before_response", "transient", Trip()),
+        ("truncated_content_length", "transient", Trip()),
+        ("200_malformed_json", "protocol", Trip()),
+        ("200_html", "protocol", Trip()),
+        ("200_error_envelope", "protocol", Trip()),
+        ("429_no_header", "rate_limited", Trip()),
+        ("sse_error_overloaded", "overloaded", Trip(max_tokens=64_000)),
+        ("sse_cut_fin", "transient", Trip(max_tokens=64_000)),
+        ("sse_clean_end_no_stop", "protocol", Trip(max_tokens=64_000)),
     ],
 )
 def test_a_failure_that_passes_is_tried_again_and_recorded_as_one_call(url: str, scenario: str, kind: str, data: Trip) -> None:
@@ -297,7 +281,7 @@ def test_a_failure_that_passes_is_tried_again_and_recorded_as_one_call(url: str,
     assert looked_up == []
 
 
-@pytest.mark.parametrize(("scenario", "kind", "requests"), [("500", "transient", 5), ("html", "protocol", 3)])
+@pytest.mark.parametrize(("scenario", "kind", "requests"), [("500", "transient", 5), ("200_html", "protocol", 3)])
 def test_a_failure_that_does_not_pass_ends_within_the_policy(url: str, scenario: str, kind: str, requests: int) -> None:
     story = tell(url, SCENARIOS[scenario])
     assert (story.run.status, story.run.state) == (Status.FAILED, "stayed_at_home")
@@ -313,8 +297,8 @@ def busy(seconds: int) -> Scenario:
 def test_a_long_pause_parks_the_run_and_another_process_finishes_it_when_due(url: str) -> None:
     clock = ManualClock()
 
-    def runtime(api: FakeApi) -> Runtime:
-        llm = Claude("claude-fake-1", api_key="k", base_url=api.url(), clock=clock)
+    def runtime(api: FakeMessagesAPI) -> Runtime:
+        llm = Claude("claude-fake-1", api_key="k", base_url=api.url, clock=clock)
         return Runtime(url, machines=[trip], llm=llm, clock=clock)
 
     async def parked(rt: Runtime, run_id: str, after: int = 0) -> int:
@@ -325,7 +309,7 @@ def test_a_long_pause_parks_the_run_and_another_process_finishes_it_when_due(url
         raise AssertionError("the run ended instead")
 
     async def go() -> None:
-        async with FakeApi(in_turn(BOTH_TOOLS, busy(600), busy(300), WARMER)) as api:
+        async with FakeMessagesAPI(in_turn(BOTH_TOOLS, busy(600), busy(300), WARMER)) as api:
             async with runtime(api) as rt:
                 run = await rt.start(trip, Trip())
                 place = await parked(rt, run.id)
@@ -361,8 +345,8 @@ def test_a_parked_run_that_is_resumed_too_early_parks_again_and_asks_nobody(url:
     clock = ManualClock()
 
     async def go() -> None:
-        async with FakeApi(in_turn(busy(600), WARMER)) as api:
-            llm = Claude("claude-fake-1", api_key="k", base_url=api.url(), clock=clock)
+        async with FakeMessagesAPI(in_turn(busy(600), WARMER)) as api:
+            llm = Claude("claude-fake-1", api_key="k", base_url=api.url, clock=clock)
             async with Runtime(url, machines=[trip], llm=llm, clock=clock) as rt:
                 run = await rt.start(trip, Trip())
                 waits = 0
@@ -390,7 +374,7 @@ def test_a_key_that_is_refused_ends_the_run_at_once_and_is_never_repeated(url: s
     assert story.last == story.last | {"event": "call_failed", "kind": "permanent", "attempts": 1}
     assert "check the key in ANTHROPIC_API_KEY" in story.last["message"]
     assert len(story.requests) == 1
-    assert story.requests[0].headers["authorization"] == f"Bearer {key}"
+    assert story.requests[0].has_key(key)
     files = Path(url.removeprefix("sqlite:///")).parent.iterdir()
     assert not [path for path in files if path.is_file() and key.encode() in path.read_bytes()]
 
@@ -434,9 +418,9 @@ def test_an_answer_that_is_cut_off_twice_fails_the_call(url: str) -> None:
     ("scenario", "kind", "said"),
     [
         ("refusal", "refusal", "the model declined to answer"),
-        ("new_stop", "refusal", "the model stopped for an unknown reason: brand_new_reason"),
+        ("unknown_stop_reason", "refusal", "the model stopped for an unknown reason: brand_new_reason"),
         ("400_too_long", "context", "prompt is too long"),
-        ("429_spend", "quota", "enforced_spend_limit_reached"),
+        ("429_spend_limit", "quota", "enforced_spend_limit_reached"),
     ],
 )
 def test_what_another_try_cannot_change_is_asked_once(url: str, scenario: str, kind: str, said: str) -> None:
@@ -489,22 +473,20 @@ def test_an_answer_that_never_fits_becomes_an_event(url: str) -> None:
 # --- ends in the middle ----------------------------------------------------------------------------------------------
 
 
-async def killed(url: str, api: FakeApi, city: str = "", when: Callable[[], bool] | None = None) -> None:
-    """Run the trip in a process of its own that dies at this city, or when a request makes `when` true."""
-    command = [sys.executable, str(ROOT / "tests" / "acceptance" / "trip.py"), url, api.url(), *([city] if city else [])]
+async def killed(url: str, api: FakeMessagesAPI, city: str = "", at_request: int | None = None) -> None:
+    """Run the trip in a process of its own that dies at this city, or when this request has come."""
+    command = [sys.executable, str(ROOT / "tests" / "acceptance" / "trip.py"), url, api.url, *([city] if city else [])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ANTHROPIC_API_KEY": "k"}
     process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT)
-    if when is not None:
-        while not when():
-            api.arrived.clear()
-            await api.arrived.wait()
+    if at_request is not None:
+        await api.received(at_request)
         process.kill()
     assert await process.wait() == SIGKILLED
 
 
-async def finished(url: str, api: FakeApi) -> Story:
+async def finished(url: str, api: FakeMessagesAPI) -> Story:
     """Go on with the trip in this process."""
-    run = await travel(url, api.url())
+    run = await travel(url, api.url)
     async with Runtime(url, machines=[trip], settings=Settings(take="none")) as rt:
         return await look(rt, run, api.requests)
 
@@ -512,7 +494,7 @@ async def finished(url: str, api: FakeApi) -> Story:
 @pytest.mark.slow
 def test_a_process_killed_between_two_rounds_asks_for_no_finished_round_again(url: str) -> None:
     async def go() -> Story:
-        async with FakeApi(in_turn(answer(PARIS, stop="tool_use"), answer(ROME, stop="tool_use"), WARMER)) as api:
+        async with FakeMessagesAPI(in_turn(answer(PARIS, stop="tool_use"), answer(ROME, stop="tool_use"), WARMER)) as api:
             await killed(url, api, "Rome")
             assert len(api.requests) == 2
             return await finished(url, api)
@@ -527,8 +509,8 @@ def test_a_process_killed_between_two_rounds_asks_for_no_finished_round_again(ur
 @pytest.mark.slow
 def test_a_process_killed_while_the_api_thinks_asks_that_round_again_and_no_other(url: str) -> None:
     async def go() -> Story:
-        async with FakeApi(in_turn(BOTH_TOOLS, SCENARIOS["never"], WARMER)) as api:
-            await killed(url, api, when=lambda: len(api.requests) == 2)
+        async with FakeMessagesAPI(in_turn(BOTH_TOOLS, SCENARIOS["never"], WARMER)) as api:
+            await killed(url, api, at_request=2)
             return await finished(url, api)
 
     story = asyncio.run(asyncio.wait_for(go(), 30))
@@ -548,11 +530,11 @@ def test_cancelling_a_run_hangs_up_on_the_api_and_journals_nothing(url: str, dat
             await exchange.hung_up()
             hung_up.set()
 
-        async with FakeApi(think) as api:
-            llm = Claude("claude-fake-1", api_key="k", base_url=api.url())
+        async with FakeMessagesAPI(think) as api:
+            llm = Claude("claude-fake-1", api_key="k", base_url=api.url)
             async with Runtime(url, machines=[trip], llm=llm, settings=AT_ONCE) as rt:
                 run = await rt.start(trip, data)
-                await api.arrived.wait()
+                await api.received()
                 run = await rt.cancel(run.id, by="ann", reason="no time")
                 await asyncio.wait_for(hung_up.wait(), 5)
                 story = await look(rt, await rt.wait(run.id), api.requests)
@@ -565,11 +547,11 @@ def test_cancelling_a_run_hangs_up_on_the_api_and_journals_nothing(url: str, dat
 
 def test_a_runtime_that_closes_hangs_up_and_the_next_one_asks_again(url: str) -> None:
     async def go() -> None:
-        async with FakeApi(in_turn(SCENARIOS["never"], WARMER)) as api:
-            llm = Claude("claude-fake-1", api_key="k", base_url=api.url())
+        async with FakeMessagesAPI(in_turn(SCENARIOS["never"], WARMER)) as api:
+            llm = Claude("claude-fake-1", api_key="k", base_url=api.url)
             async with Runtime(url, machines=[trip], llm=llm, settings=AT_ONCE) as rt:
                 run = await rt.start(trip, Trip())
-                await api.arrived.wait()
+                await api.received()
             async with Runtime(url, machines=[trip], llm=llm, settings=AT_ONCE) as rt:
                 assert (await rt.get(run.id)).status is Status.READY
                 await rt.resume(run.id)

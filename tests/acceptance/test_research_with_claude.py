@@ -19,8 +19,9 @@ from pydantic import BaseModel
 
 from machines import prompts
 from machines.prompts import Analysis, Draft, Numbered, Plan, Quote, Selection
+from statecraft.testing import FakeMessagesAPI, answer, failure
+from statecraft.testing.messages_api import Exchange, Received, Scenario
 from tests.cli.support import cli, fields, one_error
-from tests.llm.fake_api import Exchange, FakeApi, Scenario, answer, failure
 
 KEY = "sk-nobodys-key-0002"
 QUESTION = "How hot is the water for green tea?"
@@ -50,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def prompt_of(exchange: Exchange) -> str:
+def prompt_of(exchange: Exchange | Received) -> str:
     """What was asked first in a conversation."""
     return str(exchange.body["messages"][0]["content"])
 
@@ -100,7 +101,7 @@ class Answers:
         return kind.__name__, found
 
     async def __call__(self, exchange: Exchange) -> None:
-        assert exchange.headers["authorization"] == f"Bearer {KEY}"
+        assert exchange.received.has_key(KEY)
         assert exchange.body["system"] == prompts.SYSTEM
         name, found = self.answerer(exchange.body["output_config"]["format"]["schema"])
         self.asked.append(name)
@@ -108,13 +109,13 @@ class Answers:
         await answer({"type": "text", "text": text}, model=exchange.body["model"])(exchange)
 
 
-def research(monkeypatch: pytest.MonkeyPatch, scenario: Scenario, *words: Sequence[str]) -> tuple[list[Result], FakeApi]:
+def research(monkeypatch: pytest.MonkeyPatch, scenario: Scenario, *words: Sequence[str]) -> tuple[list[Result], FakeMessagesAPI]:
     """Commands, one after the other, with a key and an API."""
 
-    async def go() -> tuple[list[Result], FakeApi]:
-        async with FakeApi(scenario) as api:
+    async def go() -> tuple[list[Result], FakeMessagesAPI]:
+        async with FakeMessagesAPI(scenario) as api:
             monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-            monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url())
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
             return [await asyncio.to_thread(cli, *each) for each in words], api
 
     return asyncio.run(go())

@@ -12,12 +12,15 @@ from statecraft.clock import SystemClock
 from statecraft.errors import ConfigError, ErrorKind
 from statecraft.llm import Claude, ModelError, OutputSpec, Reply, Request, ToolSpec, messages_api
 from statecraft.records import Usage
-from tests.llm.fake_api import PARIS, REQUEST_ID, ROME, TEXT, THINKING, UNKNOWN, Exchange, FakeApi, Scenario, answer, failure
+from statecraft.testing import FakeMessagesAPI, answer, failure
+from statecraft.testing.messages_api import Received, Scenario
+from statecraft.testing.messages_api.payloads import PARIS, ROME, TEXT, THINKING, UNKNOWN
 
 HELLO = Request(model="claude-fake-1", messages=[{"role": "user", "content": "hi"}], max_tokens=64)
 LONG = Request(model="claude-fake-1", messages=[{"role": "user", "content": "hi"}], max_tokens=64_000)
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 COUNTED = Request(model="claude-fake-1", messages=HELLO.messages, system="Be brief.", output=OutputSpec("Count", SCHEMA))
+REQUEST_ID = "req_0001"
 NEW_YEAR = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
 
 
@@ -34,10 +37,10 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def ask(scenario: str, request: Request = HELLO, *, native_output: bool = True) -> tuple[Reply, list[Exchange]]:
-    async def story() -> tuple[Reply, list[Exchange]]:
-        async with FakeApi() as api:
-            claude = Claude(api_key="k", base_url=api.url(scenario), native_output=native_output, clock=NewYear())
+def ask(scenario: str, request: Request = HELLO, *, native_output: bool = True) -> tuple[Reply, list[Received]]:
+    async def story() -> tuple[Reply, list[Received]]:
+        async with FakeMessagesAPI() as api:
+            claude = Claude(api_key="k", base_url=api.url_of(scenario), native_output=native_output, clock=NewYear())
             try:
                 return await claude.complete(request), api.requests
             finally:
@@ -57,19 +60,20 @@ def test_a_reply_carries_its_text_its_usage_and_its_request_id() -> None:
     reply, requests = ask("ok")
     assert reply == Reply((TEXT,), "end_turn", Usage(442, 5), "claude-fake-1", REQUEST_ID)
     assert requests[0].body == {"model": "claude-fake-1", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
-    assert requests[0].headers["authorization"] == "Bearer k"
+    assert requests[0].has_key("k")
+    assert requests[0].headers["authorization"] == "[hidden]"
 
 
 @pytest.mark.parametrize(
     ("scenario", "content", "stop"),
     [
         ("thinking", (THINKING, TEXT), "end_turn"),
-        ("unknown_block", (UNKNOWN, TEXT), "end_turn"),
+        ("unknown_block_beside_text", (UNKNOWN, TEXT), "end_turn"),
         ("tool_use", (TEXT, PARIS), "tool_use"),
-        ("parallel_tools", (PARIS, ROME), "tool_use"),
+        ("parallel_tool_use", (PARIS, ROME), "tool_use"),
         ("refusal", (), "refusal"),
         ("max_tokens", (TEXT,), "max_tokens"),
-        ("new_stop", (TEXT,), "brand_new_reason"),
+        ("unknown_stop_reason", (TEXT,), "brand_new_reason"),
     ],
 )
 def test_blocks_and_stop_reasons_come_through_as_they_are(scenario: str, content: tuple[object, ...], stop: str) -> None:
@@ -82,7 +86,7 @@ def test_a_long_answer_travels_as_a_stream_and_is_the_same_reply() -> None:
     streamed, requests = ask("tool_use", LONG)
     assert requests[0].body["stream"] is True
     assert (streamed.content[1], streamed.stop_reason, streamed.usage) == (whole.content[1], whole.stop_reason, whole.usage)
-    assert streamed.text == "helloworld"
+    assert streamed.text == "hello world"
     assert streamed.request_id == REQUEST_ID
 
 
@@ -90,7 +94,7 @@ def test_a_long_answer_travels_as_a_stream_and_is_the_same_reply() -> None:
     ("scenario", "kind", "retry_after", "maybe_billed"),
     [
         ("400", ErrorKind.PERMANENT, None, False),
-        ("400_retry", ErrorKind.TRANSIENT, None, False),
+        ("400_should_retry", ErrorKind.TRANSIENT, None, False),
         ("400_usage_limit", ErrorKind.QUOTA, None, False),
         ("400_too_long", ErrorKind.CONTEXT, None, False),
         ("400_on_hold", ErrorKind.QUOTA, None, False),
@@ -101,27 +105,26 @@ def test_a_long_answer_travels_as_a_stream_and_is_the_same_reply() -> None:
         ("408", ErrorKind.TRANSIENT, None, True),
         ("409", ErrorKind.TRANSIENT, None, False),
         ("413", ErrorKind.CONTEXT, None, False),
-        ("429", ErrorKind.RATE_LIMITED, None, False),
-        ("429_seconds", ErrorKind.RATE_LIMITED, 7.0, False),
-        ("429_milliseconds", ErrorKind.RATE_LIMITED, 0.35, False),
-        ("429_date", ErrorKind.RATE_LIMITED, 30.0, False),
+        ("429_no_header", ErrorKind.RATE_LIMITED, None, False),
+        ("429_retry_after", ErrorKind.RATE_LIMITED, 7.0, False),
+        ("429_retry_after_ms", ErrorKind.RATE_LIMITED, 0.35, False),
         ("429_nonsense", ErrorKind.RATE_LIMITED, None, False),
         ("429_ramp", ErrorKind.RATE_LIMITED, 30.0, False),
-        ("429_spend", ErrorKind.QUOTA, None, False),
-        ("429_contract", ErrorKind.QUOTA, None, False),
+        ("429_spend_limit", ErrorKind.QUOTA, None, False),
+        ("429_contract_spend_limit", ErrorKind.QUOTA, None, False),
         ("500", ErrorKind.TRANSIENT, None, False),
         ("501", ErrorKind.PERMANENT, None, False),
         ("502_html", ErrorKind.TRANSIENT, None, False),
         ("504", ErrorKind.TRANSIENT, None, True),
-        ("529", ErrorKind.OVERLOADED, 2.0, False),
-        ("html", ErrorKind.PROTOCOL, None, True),
-        ("wrong_envelope", ErrorKind.PROTOCOL, None, True),
-        ("wrapped_error", ErrorKind.PROTOCOL, None, True),
-        ("broken_json", ErrorKind.PROTOCOL, None, True),
-        ("empty", ErrorKind.PROTOCOL, None, True),
+        ("529_retry_after", ErrorKind.OVERLOADED, 2.0, False),
+        ("200_html", ErrorKind.PROTOCOL, None, True),
+        ("200_wrong_schema", ErrorKind.PROTOCOL, None, True),
+        ("200_error_envelope", ErrorKind.PROTOCOL, None, True),
+        ("200_malformed_json", ErrorKind.PROTOCOL, None, True),
+        ("200_empty", ErrorKind.PROTOCOL, None, True),
         ("no_stop_reason", ErrorKind.PROTOCOL, None, True),
-        ("truncated", ErrorKind.TRANSIENT, None, True),
-        ("reset", ErrorKind.TRANSIENT, None, True),
+        ("truncated_content_length", ErrorKind.TRANSIENT, None, True),
+        ("reset_before_response", ErrorKind.TRANSIENT, None, True),
     ],
 )
 def test_every_failure_says_whether_to_try_again(
@@ -129,6 +132,32 @@ def test_every_failure_says_whether_to_try_again(
 ) -> None:
     error = fail(scenario)
     assert (error.kind, error.retry_after, error.maybe_billed) == (kind, retry_after, maybe_billed)
+
+
+def test_a_date_in_retry_after_is_a_wait_from_now() -> None:
+    error = refused(failure(429, "rate_limit_error", retry_after="Thu, 01 Jan 2026 00:00:30 GMT"))
+    assert (error.kind, error.retry_after) == (ErrorKind.RATE_LIMITED, 30.0)
+
+
+def test_an_answer_of_which_nothing_can_be_read_is_unusable() -> None:
+    assert fail("unknown_block").kind is ErrorKind.PROTOCOL
+    assert "hologram" in str(fail("unknown_block"))
+    assert ask("unknown_block_beside_text")[0].text == "hello world"
+
+
+def test_pieces_of_an_answer_are_heard_and_the_reply_is_the_whole() -> None:
+    async def story() -> tuple[list[str], Reply]:
+        async with FakeMessagesAPI() as api:
+            claude = Claude(api_key="k", base_url=api.url)
+            heard: list[str] = []
+            reply = await claude.stream(HELLO, heard.append)
+            await claude.close()
+            assert api.requests[0].body["stream"] is True
+            return heard, reply
+
+    heard, reply = asyncio.run(story())
+    assert heard == ["hello", " world"]
+    assert (reply.text, reply.stop_reason) == ("hello world", "end_turn")
 
 
 def test_half_a_character_in_an_answer_makes_it_unusable() -> None:
@@ -156,8 +185,8 @@ def test_an_answer_that_could_not_be_recorded_or_sent_back_is_unusable(content: 
 
 def refused(scenario: Scenario, key: str = "k") -> ModelError:
     async def story() -> ModelError:
-        async with FakeApi(scenario) as api:
-            claude = Claude(api_key=key, base_url=api.url())
+        async with FakeMessagesAPI(scenario) as api:
+            claude = Claude(api_key=key, base_url=api.url, clock=NewYear())
             with pytest.raises(ModelError) as caught:
                 await claude.complete(HELLO)
             await claude.close()
@@ -169,14 +198,14 @@ def refused(scenario: Scenario, key: str = "k") -> ModelError:
 @pytest.mark.parametrize(
     ("scenario", "kind"),
     [
-        ("stream_cut", ErrorKind.TRANSIENT),
-        ("stream_early", ErrorKind.PROTOCOL),
-        ("stream_unstopped", ErrorKind.PROTOCOL),
-        ("stream_garbled", ErrorKind.PROTOCOL),
-        ("stream_disordered", ErrorKind.PROTOCOL),
-        ("stream_error", ErrorKind.OVERLOADED),
-        ("html", ErrorKind.PROTOCOL),
-        ("reset", ErrorKind.TRANSIENT),
+        ("sse_cut_fin", ErrorKind.TRANSIENT),
+        ("sse_clean_end_no_stop", ErrorKind.PROTOCOL),
+        ("sse_no_message_stop", ErrorKind.PROTOCOL),
+        ("sse_bad_json", ErrorKind.PROTOCOL),
+        ("sse_disordered", ErrorKind.PROTOCOL),
+        ("sse_error_overloaded", ErrorKind.OVERLOADED),
+        ("200_html", ErrorKind.PROTOCOL),
+        ("reset_before_response", ErrorKind.TRANSIENT),
     ],
 )
 def test_a_stream_that_breaks_is_a_failure_that_may_be_billed(scenario: str, kind: ErrorKind) -> None:
@@ -185,7 +214,7 @@ def test_a_stream_that_breaks_is_a_failure_that_may_be_billed(scenario: str, kin
 
 
 def test_a_refused_stream_is_classified_like_any_other_request() -> None:
-    error = fail("429_seconds", LONG)
+    error = fail("429_retry_after", LONG)
     assert (error.kind, error.retry_after, error.maybe_billed) == (ErrorKind.RATE_LIMITED, 7.0, False)
 
 
@@ -214,8 +243,8 @@ def test_a_key_that_no_header_can_carry_is_told_before_the_first_request_and_not
 
 def test_one_attempt_is_one_request() -> None:
     async def story() -> int:
-        async with FakeApi() as api:
-            claude = Claude(api_key="k", base_url=api.url("500"))
+        async with FakeMessagesAPI() as api:
+            claude = Claude(api_key="k", base_url=api.url_of("500"))
             with pytest.raises(ModelError):
                 await claude.complete(HELLO)
             await claude.close()
@@ -226,8 +255,8 @@ def test_one_attempt_is_one_request() -> None:
 
 def test_a_closed_port_is_transient_and_costs_nothing() -> None:
     async def story() -> ModelError:
-        async with FakeApi() as api:
-            gone = api.url("ok")
+        async with FakeMessagesAPI() as api:
+            gone = api.url_of("ok")
         claude = Claude(api_key="k", base_url=gone)
         with pytest.raises(ModelError) as caught:
             await claude.complete(HELLO)
@@ -248,10 +277,10 @@ def test_silence_on_the_wire_is_transient_and_may_be_billed(request_: Request, m
 
 def test_a_cancelled_call_ends_as_a_cancellation() -> None:
     async def story() -> None:
-        async with FakeApi() as api:
-            claude = Claude(api_key="k", base_url=api.url("never"))
+        async with FakeMessagesAPI() as api:
+            claude = Claude(api_key="k", base_url=api.url_of("never"))
             call = asyncio.create_task(claude.complete(HELLO))
-            await api.arrived.wait()
+            await api.received()
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
@@ -270,8 +299,8 @@ def test_one_client_serves_one_event_loop_after_another() -> None:
     claude = Claude(api_key="k")
 
     async def story() -> str:
-        async with FakeApi() as api:
-            claude._base_url = api.url("ok")
+        async with FakeMessagesAPI() as api:
+            claude._base_url = api.url_of("ok")
             reply = await claude.complete(HELLO)
             await claude.close()
             return reply.text
@@ -314,8 +343,8 @@ def test_without_native_output_the_schema_is_in_the_system_prompt() -> None:
 
 def test_a_schema_that_is_refused_goes_into_the_prompt_from_then_on() -> None:
     async def story() -> list[bool]:
-        async with FakeApi() as api:
-            claude = Claude(api_key="k", base_url=api.url("complex"))
+        async with FakeMessagesAPI() as api:
+            claude = Claude(api_key="k", base_url=api.url_of("schema_refused"))
             for _ in range(2):
                 assert (await claude.complete(COUNTED)).text == "hello world"
             await claude.close()

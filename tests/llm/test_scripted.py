@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from pydantic import BaseModel
@@ -93,3 +94,38 @@ def test_it_says_what_it_is() -> None:
     llm: LLM = ScriptedLLM([], model="pretend")
     assert (llm.model, llm.label) == ("pretend", "pretend (scripted, no model)")
     asyncio.run(llm.close())
+
+
+def test_the_first_rule_that_fits_answers() -> None:
+    llm = ScriptedLLM.rules(
+        [
+            ("weather", "sunny"),
+            (re.compile(r"refund \d+"), lambda asked: f"refunded: {asked.messages[-1]['content']}"),
+            (lambda asked: asked.system == "be rude", "no"),
+            ("weather in Rome", "never reached"),
+        ],
+        "what?",
+    )
+    asked = [request("the weather in Rome"), request("a refund 40"), request("please", system="be rude"), request("please")]
+    assert [asyncio.run(llm.complete(each)).text for each in asked] == ["sunny", "refunded: a refund 40", "no", "what?"]
+
+
+def test_rules_look_at_the_last_message_only() -> None:
+    llm = ScriptedLLM.rules([("first", "one")], "other")
+    assert ask(llm, "first", "second").text == "other"
+
+
+def test_a_rule_may_fail_and_a_request_without_a_rule_names_the_rules() -> None:
+    busy = ModelError("busy", kind=ErrorKind.OVERLOADED)
+    llm = ScriptedLLM.rules([("a", busy), (re.compile("b+"), "b")])
+    with pytest.raises(ModelError, match="busy"):
+        ask(llm, "a")
+    with pytest.raises(ScriptExhausted, match=r"no rule fits a request that says 'x'; the rules are for 'a', 'b\+'; add one"):
+        ask(llm, "x")
+
+
+def test_a_scripted_reply_can_be_heard_word_by_word() -> None:
+    heard: list[str] = []
+    reply = asyncio.run(ScriptedLLM(["one  two\nthree "]).stream(request("a"), heard.append))
+    assert heard == ["one", "  two", "\nthree "]
+    assert "".join(heard) == reply.text

@@ -80,7 +80,9 @@ class FakeRun(Run[Brief]):
         self.called.append((tool.name, args))
         return tool(*args, **kwargs)
 
-    async def map(self, fn: Callable[[Any], Awaitable[Any]], items: Iterable[Any], *, concurrency: int = 8) -> list[Any]:
+    async def map(
+        self, fn: Callable[[Any], Awaitable[Any]], items: Iterable[Any], *, concurrency: int = 8, join: object = None
+    ) -> Any:
         assert concurrency > 0
         return [await fn(item) for item in items]
 

@@ -15,15 +15,21 @@ from statecraft.ids import RandomIds, digest
 from statecraft.records import Json, Status, Waiting
 from statecraft.store import chain, open_store
 from statecraft.store.port import (
+    Amount,
     Attempt,
     Call,
+    CallReview,
+    Charge,
     Claim,
+    Decide,
     Head,
     MachineSpec,
     MessageNode,
     Move,
     Park,
+    Reserve,
     Review,
+    Settle,
     Start,
     Transition,
 )
@@ -98,9 +104,18 @@ class Story:
     hash: bytes = chain.GENESIS
     calls: list[bytes] = field(default_factory=list)
 
-    def start(self, head: Head | None = None, *, key: str | None = None, payload: str = '{"topic":"bees"}') -> Start:
+    def start(
+        self,
+        head: Head | None = None,
+        *,
+        key: str | None = None,
+        payload: str = '{"topic":"bees"}',
+        tenant: str | None = None,
+        parent: bytes | None = None,
+        draws: str | None = None,
+    ) -> Start:
         link = self._link("", "start", "draft", payload, None)
-        return Start(link, head or running(), key, None, "trace")
+        return Start(link, head or running(), key, None, "trace", tenant, parent, draws)
 
     def move(
         self,
@@ -174,6 +189,24 @@ class Story:
     def sleep_until(self, due_at: int) -> Park:
         return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.WAITING, waiting_for=Waiting.TIMER, due_at=due_at))
 
+    def wait_for(self, *children: bytes, due_at: int | None = None) -> Park:
+        head = Head(Status.WAITING, waiting_for=Waiting.CHILD, due_at=due_at)
+        return Park(self.run_id, self.seq, self.epoch, self.at, head, children=children)
+
+    def ask_about(self, *asks: CallReview, due_at: int | None = 9_000, alert: str | None = None) -> Park:
+        head = Head(Status.WAITING, waiting_for=Waiting.REVIEW, due_at=due_at)
+        return Park(self.run_id, self.seq, self.epoch, self.at, head, asks=asks, alert=alert)
+
+    def decide(self, asked: CallReview, decision: str = "approve", by: str = "ann", at: int = 3_000) -> Decide:
+        key = (self.run_id, self.seq, asked.digest, asked.occurrence, asked.round, asked.action)
+        return Decide(*key, decision, by, at, "fine", '{"to":"you"}')
+
+    def reserve(self, request: str, *amounts: Amount) -> Reserve:
+        return Reserve(self.run_id, self.seq, self.epoch, digest(request), 0, amounts)
+
+    def settle(self, request: str, *charges: Charge) -> Settle:
+        return Settle(self.run_id, self.seq, self.epoch, digest(request), 0, charges)
+
     def die(self, reason: str = "no row") -> Park:
         return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.DEAD, reason=reason), None, '{"why":"no row"}')
 
@@ -186,6 +219,19 @@ async def begun(store: SqlStore, head: Head | None = None, *, key: str | None = 
     story = Story(await store.register(PAPER), epoch=1 if head is None or head.status is Status.RUNNING else 0)
     await store.submit(story.start(head, key=key))
     return story
+
+
+async def child_of(store: SqlStore, parent: Story, head: Head | None = None) -> Story:
+    """A child run that was started."""
+    story = Story(parent.machine, epoch=1 if head is None or head.status is Status.RUNNING else 0)
+    await store.submit(story.start(head, parent=parent.run_id))
+    return story
+
+
+def question(request: str = '"send"', *, round: int = 0, expires_at: int | None = 8_000) -> CallReview:
+    """A gate's question about the call with this request."""
+    what = ("gate", "send", '{"to":"me"}', digest("action"), "Send it?", '{"risk":"high"}', ("approve", "reject"))
+    return CallReview(digest(request), 0, round, *what, 2_000, 4_000, expires_at)
 
 
 async def waiting_for_review(store: SqlStore) -> Story:

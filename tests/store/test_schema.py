@@ -9,16 +9,17 @@ from contextlib import closing
 import pytest
 
 from statecraft.records import Status
-from statecraft.store.port import Head
+from statecraft.store.port import Amount, Charge, Head
 from statecraft.store.sql import SqlStore
 from statecraft.store.tables import metadata
-from tests.store.rig import OTHER, PAPER, Story, path_of, within
+from tests.store.rig import OTHER, PAPER, Story, path_of, question, within
 
-RUN, NEW, WAITING, CLOSED = "r" * 16, "n" * 16, "w" * 16, "c" * 16
+RUN, NEW, WAITING, CLOSED, GATED = "r" * 16, "n" * 16, "w" * 16, "c" * 16, "g" * 16
 
 
 async def history(store: SqlStore) -> None:
-    """Run r works in its second step, with a call and an attempt; w waits for a review; c is done, its review decided."""
+    """Run r works in its second step, with a call and an attempt; w waits for a review; c is done, its review decided;
+    g, a child of r, waits for one decision about a call and has another, and has something reserved."""
     number = await store.register(PAPER)
     await store.register(OTHER)
     working = Story(number, RUN.encode())
@@ -38,6 +39,13 @@ async def history(store: SqlStore) -> None:
     dead = Story(number, b"d" * 16)
     await store.submit(dead.start())
     await store.submit(dead.die())
+    gated = Story(number, GATED.encode())
+    asked, decided_one = question(), question('"other"')
+    await store.submit(gated.start(parent=RUN.encode()))
+    await store.submit(gated.reserve('"send"', Amount("m", 5, 100)))
+    await store.submit(gated.settle('"past"', Charge("m", 7)))
+    await store.submit(gated.ask_about(asked, decided_one))
+    await store.submit(gated.decide(decided_one))
 
 
 @pytest.fixture
@@ -119,6 +127,15 @@ def attempt_row(seq: int) -> str:
     return f"INTO attempts SELECT 9, run_id, {seq}, digest, 0, 1, 'overloaded', 'x', 1, 1, 1, '' FROM calls"
 
 
+def question_row(**other: object) -> str:
+    """An INSERT of the open question of run g, as its second round but for what is given."""
+    columns = [column.name for column in metadata.tables["call_reviews"].columns]
+    values: dict[str, object] = {**{name: name for name in columns}, "round": 1, **other}
+    return (
+        f"INTO call_reviews({', '.join(values)}) SELECT {', '.join(map(str, values.values()))} FROM call_reviews WHERE rowid = 1"
+    )
+
+
 def review_row(run_id: str) -> str:
     """An INSERT of a review of step 1."""
     columns = "run_id, seq, state, requested_at, events, question, show"
@@ -137,6 +154,8 @@ def where(run_id: str) -> str:
     return f"WHERE run_id = x'{run_id.encode().hex()}'"
 
 
+HALF_BY_BOB = "decided_by = 'bob', decided_at = 1, note = ''"
+BY_BOB = f"{HALF_BY_BOB}, decided_epoch = 1"
 ASKED = "(SELECT digest FROM calls)"
 MACHINE = f"INTO machines(fingerprint, name, version, spec) VALUES('{'a' * 64}', 'x', '1', '{{}}')"
 
@@ -229,6 +248,41 @@ ILLEGAL = {
     "another decider": f"UPDATE reviews SET decided_by = 'bob' {where(CLOSED)}",
     "another question": f"UPDATE reviews SET question = 'Give me money?' {where(WAITING)}",
     "deleting a review": f"DELETE FROM reviews {where(WAITING)}",
+    # --- a question about a call is asked once and decided once ---
+    "a question about a call of a visit that never was": insert(question_row(seq=7)),
+    "a question of an unknown kind": insert(question_row(kind="'rumour'")),
+    "a question before the first round": insert(question_row(round=-1)),
+    "a question about half a call": insert(question_row(digest="zeroblob(3)")),
+    "a question about no action": insert(question_row(action="zeroblob(3)")),
+    "the same question about a call twice": insert(question_row(round=0)),
+    "replacing a question about a call": replace(question_row(round=0)),
+    "replacing a question by its place in the file": replace(question_row(rowid=1)),
+    "another question about a call": "UPDATE call_reviews SET question = 'Give me money?' WHERE decision IS NULL",
+    "another action to decide on": "UPDATE call_reviews SET action = zeroblob(32) WHERE decision IS NULL",
+    "other arguments to decide on": "UPDATE call_reviews SET arguments = '{}' WHERE decision IS NULL",
+    "half a decision about a call": "UPDATE call_reviews SET decision = 'approve', decided_at = 1 WHERE decision IS NULL",
+    "a decision about a call without its epoch": f"UPDATE call_reviews SET decision = 'no', {HALF_BY_BOB} WHERE decision IS NULL",
+    "an answer without a decision": "UPDATE call_reviews SET answer = '1' WHERE decision IS NULL",
+    "another decision about a call": "UPDATE call_reviews SET decision = 'reject' WHERE decision IS NOT NULL",
+    "taking back a decision about a call": (
+        "UPDATE call_reviews SET decision = NULL, decided_at = NULL, decided_by = NULL, decided_epoch = NULL, note = NULL,"
+        " answer = NULL WHERE decision IS NOT NULL"
+    ),
+    "deleting a question about a call": "DELETE FROM call_reviews WHERE decision IS NULL",
+    "deleting a decision about a call": "DELETE FROM call_reviews WHERE decision IS NOT NULL",
+    # --- meters and what is reserved of them ---
+    "a meter below nothing": "UPDATE meters SET used = -1",
+    "a meter without a name": "INSERT INTO meters VALUES('', 0, NULL)",
+    "the same meter twice": "INSERT INTO meters VALUES('m', 0, NULL)",
+    "a meter that is charged in text": "INSERT INTO meters VALUES('n', 'much', NULL)",
+    "reserving less than nothing": "UPDATE reservations SET amount = -1",
+    "reserving for a visit that never was": "UPDATE reservations SET seq = 7",
+    "reserving for half a call": "UPDATE reservations SET digest = zeroblob(3)",
+    "reserving the same meter twice": "INSERT INTO reservations SELECT * FROM reservations",
+    "a price below nothing": insert(call_row(1, 1, cost=-1)),
+    # --- families ---
+    "a child of nobody": f"UPDATE runs SET parent = zeroblob(16) {where(RUN)}",
+    "a run that is its own parent": f"UPDATE runs SET parent = run_id {where(RUN)}",
     # --- texts are what their names say ---
     "a snapshot of a step that never was": f"UPDATE snapshots SET seq = 9 {where(RUN)}",
     "a message without its parent": "INSERT INTO messages VALUES(randomblob(32), randomblob(32), '{}')",
@@ -253,6 +307,12 @@ LEGAL = {
     ],
     "another call": [insert(call_row(1, 1))],
     "the same question again": [insert(call_row(1, 1, ASKED, occurrence=1))],
+    "waiting for a child without a due time": [f"UPDATE runs SET waiting_for = 'child' {where(WAITING)}"],
+    "a child": [insert(link_row(NEW, 0, "", "start", "draft")), insert(run_row(parent=f"x'{RUN.encode().hex()}'"))],
+    "a second round of a question": [insert(question_row())],
+    "a decision about a call": [f"UPDATE call_reviews SET decision = 'approve', {BY_BOB} WHERE decision IS NULL"],
+    "the end of a reservation": ["DELETE FROM reservations"],
+    "a charge": ["UPDATE meters SET used = used + 1"],
     "a claim": [f"UPDATE runs SET status = 'running', waiting_for = NULL, owner = 'x', lease_until = 1 {where(WAITING)}"],
 }
 

@@ -1,13 +1,15 @@
-"""Nine mistakes that a type checker must refuse, one on each line marked `# mistake`. Never imported, only checked."""
+"""Thirteen mistakes that a type checker must refuse, one on each line marked `# mistake`. Never imported, only checked."""
 
 from __future__ import annotations
 
-from good import Dry, Hopeless, Outlined, Paper, Quoted, editor, outlining, paper, reading
+from good import Dry, Hopeless, Outlined, Paper, Quoted, Term, editor, outlining, paper, reading, writer
 
+from statecraft.engine.machine_tool import machine_tool
 from statecraft.machine.context import Run
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.event import Event
+from statecraft.machine.joins import any_of
 
 
 class Recipe(Data):
@@ -42,3 +44,20 @@ reading.on(Quoted.when(lambda event, data: len(event.qoutes) > 1))  # mistake: a
 @paper.state()  # mistake: a handler for other data
 async def confused(run: Run[Recipe]) -> Dry:
     return Dry()
+
+
+async def length_of(term: Term) -> int:
+    return len(term.text)
+
+
+def dish_of(recipe: Recipe) -> str:
+    return recipe.dish
+
+
+machine_tool(paper, result=dish_of)  # mistake: a result of other data
+
+
+async def misled(run: Run[Paper]) -> list[int]:
+    await run.child(paper, Recipe())  # mistake: a child started with other data
+    await run.tool(writer, pages="two")  # mistake: an argument of another type, and one missing
+    return await run.map(length_of, [Term("a")], join=any_of)  # mistake: one result taken for a list

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, assert_never, assert_type
 
 from pydantic import BaseModel
 
+from statecraft.engine.machine_tool import machine_tool
+from statecraft.machine.child import Child
 from statecraft.machine.context import Run, ToolLike
 from statecraft.machine.data import Append, Data
 from statecraft.machine.declare import Machine
@@ -20,7 +23,9 @@ from statecraft.machine.event import (
     ReviewExpired,
     VisitsExhausted,
 )
+from statecraft.machine.joins import any_of, collect, first
 from statecraft.machine.state import Ask, Review, State
+from statecraft.records import Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -180,3 +185,38 @@ async def handlers_stay_awaitable(run: Run[Paper]) -> str:
             return answer.reason
         case _:
             assert_never(answer)
+
+
+@dataclass(frozen=True)
+class Term:
+    text: str
+
+
+def paper_on(topic: str, pages: int = 1) -> Paper:
+    """Write a paper."""
+    return Paper(topic=topic * pages)
+
+
+def draft_of(done: Paper) -> str:
+    return done.draft
+
+
+writer = machine_tool(paper, input=paper_on, result=draft_of)
+
+
+async def runs_others(run: Run[Paper]) -> None:
+    child = await run.child(paper, Paper(topic="bees"))
+    assert_type(child, Child[Paper])
+    assert_type(child.data.draft, str)
+    assert_type((await run.child(paper, Paper(topic="bees"), ok_only=False)).status, Status)
+    assert_type(await run.tool(writer, "bees", pages=2), str)
+    assert_type(await run.tool(machine_tool(paper, input=paper_on), topic="bees"), Paper)
+
+    async def shout(term: Term) -> str:
+        return term.text.upper()
+
+    terms = [Term("a"), Term("b")]
+    assert_type(await run.map(shout, terms), list[str])
+    assert_type(await run.map(shout, terms, join=first(2)), list[str])
+    assert_type(await run.map(shout, terms, join=any_of), str)
+    assert_type(await run.map(shout, terms, concurrency=2, join=collect), list[str | Exception])
