@@ -24,6 +24,7 @@ from statecraft import (
     Machine,
     ReviewExpired,
     Run,
+    Status,
     VisitsExhausted,
     days,
     minutes,
@@ -32,7 +33,8 @@ from statecraft.llm import LLM, Claude
 
 from . import support_prompts as prompts  # noqa: TID252
 from .desk import Desk, open_shop  # noqa: TID252
-from .drafting import Letter, problems_of  # noqa: TID252
+from .drafting import Letter  # noqa: TID252
+from .drafting import drafting as letters  # noqa: TID252
 from .shop import Customer, Order, Refund, money  # noqa: TID252
 from .support_offline import OfflineSupport  # noqa: TID252
 from .support_prompts import SYSTEM, Decision, Understanding  # noqa: TID252
@@ -238,9 +240,9 @@ async def deciding(run: Run[Ticket]) -> Decided | HandedOver:
     return Decided(outcome=decision.outcome, summary=decision.summary, orders=orders, made=made, done=done)
 
 
-@support.state(timeout=minutes(10))
-async def drafting(run: Run[Ticket]) -> Drafted:
-    """Have the reply written and checked."""
+@support.state(timeout=minutes(20), children=[letters])
+async def drafting(run: Run[Ticket]) -> Drafted | HandedOver:
+    """Have the reply written and checked, by a machine of its own."""
     data = run.data
     letter = Letter(
         message=data.message,
@@ -252,12 +254,11 @@ async def drafting(run: Run[Ticket]) -> Drafted:
         done=data.done,
         instructions=data.instructions,
     )
-    prompt = prompts.write(
-        data.message, data.customer, data.outcome, data.summary, data.done, data.orders, instructions=data.instructions
-    )
-    written = await run.llm.ask(prompt, output=prompts.Written, system=SYSTEM, max_tokens=1024)
-    letter = letter.model_copy(update={"text": written.text})
-    return Drafted(reply=written.text, confidence=written.confidence, problems=problems_of(letter))
+    child = await run.child(letters, letter, ok_only=False)
+    if not child.data.text.strip():
+        return HandedOver(reason=f"no reply was written: child run {child.run_id} is {child.status} in {child.state}")
+    problems = child.data.problems if child.status is Status.DONE else child.data.problems or [f"its check is {child.status}"]
+    return Drafted(reply=child.data.text, confidence=child.data.confidence, problems=problems)
 
 
 @support.state(timeout=minutes(3), tools=[OFFERED.orders, OFFERED.refunds])
@@ -322,6 +323,7 @@ support.transitions(
     deciding.on(VisitsExhausted) >> handed_over,
     drafting.on(Drafted.when(confident)) >> sending,
     drafting.on(Drafted) >> human_review,
+    drafting.on(HandedOver) >> handed_over,
     drafting.on(BudgetWarning) >> short_reply,
     short_reply.on(Apologized) >> human_review,
     human_review.on(Approved) >> sending,

@@ -83,6 +83,26 @@ class Silent(OfflineSupport):
         raise ModelError("no such model", kind=ErrorKind.PERMANENT)
 
 
+class Speechless(OfflineSupport):
+    """The offline model, which cannot write."""
+
+    async def complete(self, request: Request) -> Reply:
+        if request.output is not None and request.output.name == "Written":
+            raise ModelError("no words", kind=ErrorKind.PERMANENT)
+        return await super().complete(request)
+
+
+class Boastful(OfflineSupport):
+    """The offline model, which always claims a refund."""
+
+    async def complete(self, request: Request) -> Reply:
+        reply = await super().complete(request)
+        if request.output is None or request.output.name != "Written":
+            return reply
+        text = '{"text": "Hello, we have refunded you €500.00.", "confidence": 1.0}'
+        return replace(reply, content=({"type": "text", "text": text},))
+
+
 UP_TO_REVIEW = "intake looking_up deciding drafting human_review"
 
 CASES = {
@@ -116,6 +136,8 @@ CASES = {
         [Approved()],
         lambda: Hungry("Decision", 40_000),
     ),
+    "boastful": Case(EVA, WHERE, f"{UP_TO_REVIEW} handed_over", [Rejected()], Boastful),
+    "speechless": Case(EVA, WHERE, "intake looking_up deciding drafting handed_over", model=Speechless),
     "silence": Case(ANN, BROKEN, "intake handed_over", model=Silent),
 }
 

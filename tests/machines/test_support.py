@@ -143,7 +143,9 @@ def sent(ended: Played) -> list[str]:
         return [text for (text,) in db.execute("SELECT text FROM notes WHERE kind = 'reply' ORDER BY number")]
 
 
-@pytest.mark.parametrize("name", ["mind", "forgotten", "stranger", "nonsense", "abuse", "job", "endless", "silence"])
+@pytest.mark.parametrize(
+    "name", ["mind", "forgotten", "stranger", "nonsense", "abuse", "job", "endless", "boastful", "speechless", "silence"]
+)
 def test_a_ticket_that_ends_otherwise_sends_nothing_and_moves_no_money(played: dict[str, Played], name: str) -> None:
     ended = played[name]
     assert ended.run.status is Status.FAILED
@@ -219,3 +221,17 @@ def test_the_readme_shows_these_messages() -> None:
     text = README.read_text()
     shown = ("address", "status", "packed", "which", "nonsense", "abuse", "job")
     assert [name for name in shown if f"| {CASES[name].email} | {CASES[name].message} |" not in text] == []
+
+
+def test_a_reply_that_claims_what_was_not_done_is_never_sent_unseen(played: dict[str, Played]) -> None:
+    problems = ["Nothing in the records is €500.00.", "The reply speaks of a refund, but none was made."]
+    assert played["boastful"].ticket.problems == problems
+
+
+def test_the_reply_is_written_by_a_child_run(played: dict[str, Played]) -> None:
+    async def go() -> None:
+        async with Runtime(f"sqlite:///{Path(played['status'].shop).with_name('runs.db')}") as runtime:
+            children = [run for run in await runtime.runs() if run.parent == played["status"].run.id]
+            assert [(child.machine, child.state) for child in children] == [("drafting", "ready")]
+
+    asyncio.run(go())
