@@ -103,6 +103,16 @@ class Boastful(OfflineSupport):
         return replace(reply, content=({"type": "text", "text": text},))
 
 
+class Circling(OfflineSupport):
+    """The offline model, which looks at the same order again and again instead of deciding."""
+
+    async def complete(self, request: Request) -> Reply:
+        if request.output is None or request.output.name != "Decision":
+            return await super().complete(request)
+        block = {"type": "tool_use", "id": f"toolu_{len(request.messages)}", "name": "show_order", "input": {"order": 1045}}
+        return Reply((block,), "tool_use", Usage(100, 10), request.model)
+
+
 UP_TO_REVIEW = "intake looking_up deciding drafting human_review"
 
 CASES = {
@@ -135,6 +145,9 @@ CASES = {
         "intake looking_up deciding drafting short_reply human_review sending answered",
         [Approved()],
         lambda: Hungry("Decision", 40_000),
+    ),
+    "circling": Case(
+        EVA, WHERE, "intake looking_up deciding short_reply human_review sending answered", [Approved()], Circling
     ),
     "boastful": Case(EVA, WHERE, f"{UP_TO_REVIEW} handed_over", [Rejected()], Boastful),
     "speechless": Case(EVA, WHERE, "intake looking_up deciding drafting handed_over", model=Speechless),
