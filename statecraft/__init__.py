@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from statecraft.calls.breaker import BreakerPolicy
+    from statecraft.calls.limiter import RateLimit
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
     from statecraft.engine.machine_tool import machine_tool
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 
 # Each name loads its module on first use, so that `import statecraft` stays light.
 _HOME = {
+    "calls.breaker": ("BreakerPolicy",),
+    "calls.limiter": ("RateLimit",),
     "calls.retry": ("RetryPolicy",),
     "clock": ("days", "hours", "minutes", "seconds"),
     "engine.machine_tool": ("machine_tool",),
@@ -105,6 +109,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "Append",
     "Ask",
+    "BreakerPolicy",
     "Budget",
     "BudgetExhausted",
     "BudgetWarning",
@@ -127,6 +132,7 @@ __all__ = [
     "Machine",
     "Outcome",
     "OutputInvalid",
+    "RateLimit",
     "Refused",
     "Replay",
     "RetryPolicy",

@@ -69,6 +69,8 @@ class Failure:
     """Seconds the server asked for."""
     maybe_billed: bool = False
     """Whether the work may have been done, and charged for, all the same."""
+    most: int | None = None
+    """Most attempts, if fewer than the policy grants its kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,13 +45,15 @@ def combined(parks: Sequence[Park]) -> Park | None:
 
 
 class NotYet(Exception):
-    """An attempt that was not made, and when it may be: a breaker is open, or a limit has no room.
+    """An attempt that does not count, and when the next may be made: a breaker is open, or a limit has no room.
 
     Raised inside the retry, which waits or parks and does not count it as an attempt.
     """
 
-    def __init__(self, due_at: int, why: Waiting, message: str) -> None:
+    def __init__(self, due_at: int, why: Waiting, message: str, *, maybe_billed: bool = False) -> None:
         super().__init__(message)
         self.due_at = due_at
         """Microseconds since the epoch."""
         self.why = why
+        self.maybe_billed = maybe_billed
+        """Whether a breaker's probe was made with the call, failed, and may have been charged for all the same."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from statecraft.calls.call import Call, Middleware, Next, Reply, compose
 from statecraft.calls.deadline import deadline
+from statecraft.calls.intent import intent
 from statecraft.calls.recall import recall
 from statecraft.calls.retry import Retry, RetryPolicy
 from statecraft.calls.span import span
@@ -34,6 +35,7 @@ def build(
         budget,
         breaker,
         limiter,
+        intent,
         deadline,
     )
     return compose([member for member in stack if member is not None], perform)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from statecraft.calls import stack
+from statecraft.calls.breaker import Breaker
 from statecraft.calls.call import Next
+from statecraft.calls.gauges import Gauges, MemoryGauges, StoredGauges
+from statecraft.calls.limiter import Limiter
 from statecraft.clock import Clock
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
@@ -12,4 +15,10 @@ from statecraft.store import port
 
 def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) -> Next:  # noqa: ARG001
     """Every member that the settings ask for, in the order of `calls.stack`."""
-    return stack.build(settings.retry, ids.uniform)
+    gauges: Gauges = StoredGauges(store) if settings.meters == "database" else MemoryGauges()
+    return stack.build(
+        settings.retry,
+        ids.uniform,
+        breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),
+        limiter=Limiter(settings.limits, gauges, ids.uniform, hint_cap=settings.retry.hint_cap),
+    )

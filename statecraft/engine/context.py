@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from statecraft.calls import classify
@@ -25,7 +26,7 @@ from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.joins import All, Join, all_of
 from statecraft.records import Waiting
-from statecraft.tools import CallInfo, Tool, ToolArgumentsInvalid
+from statecraft.tools import CallInfo, Tool
 
 D = TypeVar("D", bound=Data)
 C = TypeVar("C", bound=Data)
@@ -100,7 +101,7 @@ class StepRun(Run[D]):
             occurrence=occurrence,
             key=key,
             perform=perform,
-            classify=_tool_failure,
+            classify=partial(classify.of_tool, errors=self._services.settings.errors),
             timeout=tool.timeout.total_seconds(),
             once=tool.effect == "once",
             dependency=f"tool:{tool.name}",
@@ -192,12 +193,6 @@ class StepRun(Run[D]):
         digest, occurrence, key = self.journal.identify(kind, request)
         call = Call(self.journal, kind, kind, request, digest, occurrence, key, perform, _local_failure)
         return (await self._services.stack(call)).result
-
-
-def _tool_failure(error: Exception) -> Failure:
-    if isinstance(error, ToolArgumentsInvalid):
-        return Failure(ErrorKind.INVALID, str(error))
-    return classify.of_tool(error)
 
 
 def _local_failure(error: Exception) -> Failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from statecraft.calls import classify
@@ -93,7 +94,7 @@ class StepModel(Model):
             occurrence=occurrence,
             key=key,
             perform=perform,
-            classify=classify.of_model,
+            classify=partial(classify.of_model, errors=self._services.settings.errors),
             timeout=self._services.settings.call_timeout.total_seconds(),
             nodes=nodes,
             blobs=blobs,

@@ -7,8 +7,11 @@ from datetime import timedelta
 from math import inf
 from typing import Literal
 
+from statecraft.calls import classify
+from statecraft.calls.breaker import BreakerPolicy
+from statecraft.calls.limiter import RateLimit
 from statecraft.calls.retry import RetryPolicy
-from statecraft.errors import ConfigError
+from statecraft.errors import ConfigError, ErrorKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,15 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
+    errors: classify.Errors = field(default_factory=dict[type[Exception], ErrorKind])
+    """What exceptions of your tools and models mean: a table of classes (the nearest class counts), or a function that
+    answers an `ErrorKind`, or None for what it does not know."""
+    breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
+    """When to leave a failing model or tool alone. None: never."""
+    limits: tuple[RateLimit, ...] = ()
+    """Rates that calls keep to."""
+    meters: Literal["memory", "database"] = "memory"
+    """Where breakers and limits count: in this process, or in the database for all workers together."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
@@ -37,6 +49,11 @@ class Settings:
                 raise ConfigError(f"settings.{name} is a time greater than 0, not {getattr(self, name)}")
         if self.take not in ("all", "own", "none"):
             raise ConfigError(f"settings.take is 'all', 'own' or 'none', not {self.take!r}")
+        if self.meters not in ("memory", "database"):
+            raise ConfigError(f"settings.meters is 'memory' or 'database', not {self.meters!r}")
+        if not all(isinstance(limit, RateLimit) for limit in self.limits):
+            raise ConfigError(f"settings.limits is a tuple of RateLimit, not {self.limits!r}")
+        classify.check(self.errors)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
         if not 0 <= self.pace < inf:

@@ -420,7 +420,6 @@ def test_an_answer_that_is_cut_off_twice_fails_the_call(url: str) -> None:
         ("refusal", "refusal", "the model declined to answer"),
         ("unknown_stop_reason", "refusal", "the model stopped for an unknown reason: brand_new_reason"),
         ("400_too_long", "context", "prompt is too long"),
-        ("429_spend_limit", "quota", "enforced_spend_limit_reached"),
     ],
 )
 def test_what_another_try_cannot_change_is_asked_once(url: str, scenario: str, kind: str, said: str) -> None:
@@ -429,6 +428,30 @@ def test_what_another_try_cannot_change_is_asked_once(url: str, scenario: str, k
     assert story.last == story.last | {"event": "call_failed", "kind": kind, "name": "claude-fake-1"}
     assert said in story.last["message"]
     assert (len(story.requests), len(story.rounds)) == (1, 1)
+
+
+def test_a_spending_limit_parks_the_run_until_the_month_is_over(url: str) -> None:
+    clock = ManualClock()
+
+    async def go() -> None:
+        async with FakeMessagesAPI(in_turn(SCENARIOS["429_spend_limit"], WARMER)) as api:
+            llm = Claude("claude-fake-1", api_key="k", base_url=api.url, clock=clock)
+            async with Runtime(url, machines=[trip], llm=llm, clock=clock) as rt:
+                run = await rt.start(trip, Trip())
+                async for entry in rt.follow(run.id):
+                    if entry.kind == "waiting":
+                        break
+                run = await rt.get(run.id)
+                assert (run.status, run.waiting_for) == (Status.WAITING, Waiting.QUOTA)
+                assert run.due_at is not None
+                assert timedelta(0) <= run.due_at - (START + timedelta(days=31)) < timedelta(minutes=1)
+            await clock.advance(timedelta(days=31, minutes=1))
+            async with Runtime(url, machines=[trip], llm=llm, clock=clock) as rt:
+                story = await look(rt, await rt.wait(run.id), api.requests)
+        assert (story.run.status, story.run.state, len(story.requests)) == (Status.DONE, "packed", 2)
+        assert [(attempt.attempt, attempt.kind) for attempt in story.attempts] == [(1, "quota")]
+
+    asyncio.run(asyncio.wait_for(go(), 20))
 
 
 def test_a_refusal_with_a_tool_call_in_it_executes_nothing(url: str) -> None:

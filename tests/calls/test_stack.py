@@ -187,7 +187,7 @@ def test_a_passing_error_is_tried_again_with_the_same_idempotency_key() -> None:
     assert [row.attempts for row in store.calls] == [3]
 
 
-@pytest.mark.parametrize("kind", [ErrorKind.PERMANENT, ErrorKind.QUOTA, ErrorKind.CONTEXT, ErrorKind.TOOL, ErrorKind.REFUSAL])
+@pytest.mark.parametrize("kind", [ErrorKind.PERMANENT, ErrorKind.CONTEXT, ErrorKind.TOOL, ErrorKind.REFUSAL])
 def test_errors_that_cannot_pass_are_not_tried_again(kind: ErrorKind) -> None:
     store, clock, world = Submitted(), ManualClock(), World([ModelError("no", kind=kind)])
     with pytest.raises(CallError) as caught:

@@ -29,6 +29,10 @@ from statecraft.errors import ConfigError, ErrorKind
         ("cap", lambda: RetryPolicy(cap=nan)),
         ("hint_cap", lambda: RetryPolicy(hint_cap=-1.0)),
         ("park_after", lambda: RetryPolicy(park_after=-1.0)),
+        ("quota_wait", lambda: RetryPolicy(quota_wait=nan)),
+        ("meters", lambda: Settings(meters="redis")),  # type: ignore[arg-type]
+        ("limits", lambda: Settings(limits=(5,))),  # type: ignore[arg-type]
+        ("errors", lambda: Settings(errors={"ValueError": 1})),  # type: ignore[dict-item]
     ],
 )
 def test_a_setting_that_cannot_be_is_named(name: str, make: Callable[[], object]) -> None:
