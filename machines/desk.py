@@ -40,7 +40,7 @@ class Desk:
 
     def __init__(self, shop: str, email: str) -> None:
         self._shop, self._email = shop, email
-        reads = tool(effect="read", risk="low", timeout=_AT_MOST)
+        reads = tool(effect="read", risk="safe", timeout=_AT_MOST)
         writes = tool(effect="idempotent", risk="medium", timeout=_AT_MOST)
         # The key makes a second attempt harmless in this shop. In yours it may not: so a run that does not know whether
         # money has left asks a person.

@@ -20,13 +20,16 @@ from statecraft import (
     Data,
     Event,
     Failure,
+    GatePolicy,
     LoopDetected,
     Machine,
     ReviewExpired,
     Run,
+    Settings,
     Status,
     VisitsExhausted,
     days,
+    hours,
     minutes,
 )
 from statecraft.llm import LLM, Claude
@@ -51,6 +54,12 @@ TOPICS: dict[str, Literal["refunds", "changes", "delivery"]] = {
     "order_status": "delivery",
 }
 """The policy to read first, by what is asked for."""
+
+
+GATE = GatePolicy(max_auto_risk="medium", expires=days(2), remind_after=hours(4))
+"""A refund is of high risk: a person approves, rejects or changes it first. All else that the tools do may be done at once."""
+settings = Settings(gate=GATE)
+"""What `statecraft start support` runs with. A program of your own passes it on: `Runtime(..., settings=support.settings)`."""
 
 
 # --- what a run knows ------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from machines.support import Approved, Modified, Rejected, Reopened, Ticket, support
+from machines.support import Approved, Modified, Rejected, Reopened, Ticket, settings, support
 from machines.support_offline import OfflineSupport
-from statecraft import ErrorKind, Event, RunRecord, Runtime, Usage
+from statecraft import Approve, ErrorKind, Event, Modify, Reject, RunRecord, Runtime, Usage
+from statecraft.decisions import Decision
 from statecraft.llm import LLM, ModelError, Reply, Request
 from statecraft.records import TransitionRecord
 from statecraft.testing import ManualClock
@@ -31,7 +32,7 @@ class Late(timedelta):
     """A step in which nobody decides for so long."""
 
 
-Step = Event | Late
+Step = Event | Decision | Late
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,24 @@ class Circling(OfflineSupport):
 
 UP_TO_REVIEW = "intake looking_up deciding drafting human_review"
 
+THROUGH = "intake looking_up deciding drafting sending answered"
+LESS = {"order": 1042, "cents": 3000, "reason": "half of the kettle: it still boils"}
+
 CASES = {
-    "address": Case(FARID, MOVED, "intake looking_up deciding drafting sending answered"),
-    "status": Case(EVA, WHERE, "intake looking_up deciding drafting sending answered"),
+    "approved": Case(ANN, BROKEN, THROUGH, [Approve()]),
+    "modified": Case(ANN, BROKEN, THROUGH, [Modify(LESS), Approve()]),
+    "modified and approved": Case(ANN, BROKEN, THROUGH, [Modify(LESS, approve=True)]),
+    "rejected": Case(ANN, BROKEN, f"{UP_TO_REVIEW} sending answered", [Reject("ask for a photo first"), Approved()]),
+    "modified, then rejected": Case(ANN, BROKEN, f"{UP_TO_REVIEW} handed_over", [Modify(LESS), Reject("no"), Rejected()]),
+    "unanswered": Case(ANN, BROKEN, f"{UP_TO_REVIEW} handed_over", [Late(days=2, seconds=1), Rejected()]),
+    "reopened": Case(
+        BEN,
+        CHANGED_MIND,
+        f"{UP_TO_REVIEW} deciding drafting sending answered",
+        [Reopened(instructions="Refund €59.00 on order 1041, for once."), Approve()],
+    ),
+    "address": Case(FARID, MOVED, THROUGH),
+    "status": Case(EVA, WHERE, THROUGH),
     "packed": Case(CARLA, PACKED, f"{UP_TO_REVIEW} sending answered", [Approved()]),
     "which": Case(ANN, WHICH, f"{UP_TO_REVIEW} sending answered", [Modified(reply="Hello Ann, is it the kettle?")]),
     "mind": Case(BEN, CHANGED_MIND, f"{UP_TO_REVIEW} handed_over", [Rejected(reason="he is a friend of mine")]),
@@ -159,14 +175,17 @@ async def play(case: Case, folder: Path) -> Played:
     """Start the ticket in a shop and a database of its own, and take each step when the run waits for a person."""
     clock = ManualClock()
     ticket = Ticket(email=case.email, message=case.message, shop=str(folder / "shop.db"))
-    async with Runtime(f"sqlite:///{folder / 'runs.db'}", machines=[support], llm=case.model(), clock=clock) as runtime:
+    url = f"sqlite:///{folder / 'runs.db'}"
+    async with Runtime(url, machines=[support], llm=case.model(), settings=settings, clock=clock) as runtime:
         run = await runtime.wait((await runtime.start(support, ticket)).id)
         for step in case.steps:
             if isinstance(step, Late):
                 await clock.advance(step)
                 await runtime.resume(run.id)
-            else:
+            elif isinstance(step, Event):
                 await runtime.send(run.id, step, by="ann")
+            else:
+                await runtime.decide(run.id, step, by="ann")
             run = await runtime.wait(run.id)
         ended = await runtime.data(run.id)
         assert isinstance(ended, Ticket)

@@ -16,6 +16,7 @@ from machines.support import (
     Ticket,
     confident,
     deeds,
+    settings,
     support,
 )
 from machines.support_offline import OfflineSupport
@@ -141,6 +142,47 @@ def sent(ended: Played) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    ("name", "cents"),
+    [
+        ("approved", [6490]),
+        ("modified", [3000]),
+        ("modified and approved", [3000]),
+        ("rejected", []),
+        ("modified, then rejected", []),
+        ("unanswered", []),
+        ("reopened", [5900]),
+    ],
+)
+def test_money_moves_as_the_reviewer_said_and_the_reply_says_so(played: dict[str, Played], name: str, cents: list[int]) -> None:
+    ended = played[name]
+    refunds = shop.refunds_of(ended.shop, CASES[name].email)
+    assert [refund.cents for refund in refunds] == cents
+    assert ended.ticket.made == refunds
+    for refund in refunds:
+        assert sent(ended) == [ended.ticket.reply]
+        assert f"{shop.money(refund.cents)} on order {refund.order}" in ended.ticket.reply
+
+
+def test_each_refund_is_asked_about_and_nothing_else_is(tmp_path: Path) -> None:
+    async def go() -> None:
+        url = f"sqlite:///{tmp_path / 'runs.db'}"
+        async with Runtime(url, machines=[support], llm=OfflineSupport(), settings=settings) as runtime:
+            ticket = Ticket(email=ANN, message=BROKEN, shop=str(tmp_path / "shop.db"))
+            run = await runtime.wait((await runtime.start(support, ticket)).id)
+            assert (run.status, run.state) == (Status.WAITING, "deciding")
+            (review,) = await runtime.reviews(run.id, open_only=True)
+            assert (review.kind, review.tool, review.arguments) == (
+                "gate",
+                "refund",
+                {"order": 1042, "cents": 6490, "reason": "Copper kettle: broken"},
+            )
+            assert review.show["reasons"] == ["its risk is high, above medium"]
+            assert shop.refunds_of(ticket.shop, ANN) == []
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
     "name", ["mind", "forgotten", "stranger", "nonsense", "abuse", "job", "endless", "boastful", "speechless", "silence"]
 )
 def test_a_ticket_that_ends_otherwise_sends_nothing_and_moves_no_money(played: dict[str, Played], name: str) -> None:
@@ -156,7 +198,7 @@ def test_every_way_replays_without_a_difference(name: str, tmp_path: Path) -> No
     ended = asyncio.run(play(CASES[name], tmp_path))
 
     async def again() -> None:
-        async with Runtime(f"sqlite:///{tmp_path / 'runs.db'}", machines=[support]) as runtime:
+        async with Runtime(f"sqlite:///{tmp_path / 'runs.db'}", machines=[support], settings=settings) as runtime:
             assert (await runtime.replay(ended.run.id)).divergence is None
             assert await runtime.verify(ended.run.id) == []
 
@@ -216,7 +258,7 @@ def test_a_shop_that_cannot_be_opened_hands_the_ticket_over_with_the_reason(url:
 
 def test_the_readme_shows_these_messages() -> None:
     text = README.read_text()
-    shown = ("address", "status", "packed", "which", "nonsense", "abuse", "job")
+    shown = ("approved", "address", "status", "packed", "which", "nonsense", "abuse", "job")
     assert [name for name in shown if f"| {CASES[name].email} | {CASES[name].message} |" not in text] == []
 
 
