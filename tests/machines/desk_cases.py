@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from statecraft.decisions import Decision
+
 from machines.support import Approved, Modified, Rejected, Reopened, Ticket, settings, support
 from machines.support_offline import OfflineSupport
 from statecraft import Approve, ErrorKind, Event, Modify, Reject, RunRecord, Runtime, Usage
-from statecraft.decisions import Decision
 from statecraft.llm import LLM, ModelError, Reply, Request
 from statecraft.records import TransitionRecord
 from statecraft.testing import ManualClock
@@ -162,9 +163,7 @@ CASES = {
         [Approved()],
         lambda: Hungry("Decision", 40_000),
     ),
-    "circling": Case(
-        EVA, WHERE, "intake looking_up deciding short_reply human_review sending answered", [Approved()], Circling
-    ),
+    "circling": Case(EVA, WHERE, "intake looking_up deciding short_reply human_review sending answered", [Approved()], Circling),
     "boastful": Case(EVA, WHERE, f"{UP_TO_REVIEW} handed_over", [Rejected()], Boastful),
     "speechless": Case(EVA, WHERE, "intake looking_up deciding drafting handed_over", model=Speechless),
     "silence": Case(ANN, BROKEN, "intake handed_over", model=Silent),
