@@ -77,7 +77,7 @@ def refunds(folder: Path) -> list[tuple[Any, ...]]:
 def state(folder: Path) -> str:
     """Where the run stands."""
     with closing(sqlite3.connect(folder / "runs.db")) as db:
-        return str(db.execute("SELECT state FROM runs").fetchone()[0])
+        return str(db.execute("SELECT state FROM runs WHERE key = 'the-ticket'").fetchone()[0])
 
 
 def replies(folder: Path) -> int:
