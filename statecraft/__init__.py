@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from statecraft.calls.breaker import BreakerPolicy
+    from statecraft.calls.budget import TenantBudget
     from statecraft.calls.limiter import RateLimit
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
         DefinitionError,
         ErrorKind,
         OutputInvalid,
+        OverBudget,
         Refused,
         StatecraftError,
         StoreError,
     )
     from statecraft.llm.claude import Claude
+    from statecraft.llm.prices import Price
+    from statecraft.machine.budget import Budget
     from statecraft.machine.child import Child
     from statecraft.machine.context import Run
     from statecraft.machine.data import Append, Data
     from statecraft.machine.declare import Machine
-    from statecraft.machine.definition import Budget
     from statecraft.machine.event import (
         BudgetExhausted,
         BudgetWarning,
@@ -60,9 +63,15 @@ if TYPE_CHECKING:
 # Each name loads its module on first use, so that `import statecraft` stays light.
 _HOME = {
     "calls.breaker": ("BreakerPolicy",),
+    "calls.budget": ("TenantBudget",),
     "calls.limiter": ("RateLimit",),
     "calls.retry": ("RetryPolicy",),
-    "clock": ("days", "hours", "minutes", "seconds"),
+    "clock": (
+        "days",
+        "hours",
+        "minutes",
+        "seconds",
+    ),
     "engine.machine_tool": ("machine_tool",),
     "engine.settings": ("Settings",),
     "errors": (
@@ -71,16 +80,21 @@ _HOME = {
         "DefinitionError",
         "ErrorKind",
         "OutputInvalid",
+        "OverBudget",
         "Refused",
         "StatecraftError",
         "StoreError",
     ),
     "llm.claude": ("Claude",),
+    "llm.prices": ("Price",),
+    "machine.budget": ("Budget",),
     "machine.child": ("Child",),
     "machine.context": ("Run",),
-    "machine.data": ("Append", "Data"),
+    "machine.data": (
+        "Append",
+        "Data",
+    ),
     "machine.declare": ("Machine",),
-    "machine.definition": ("Budget",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",
@@ -96,13 +110,32 @@ _HOME = {
         "StepsExhausted",
         "VisitsExhausted",
     ),
-    "machine.joins": ("any_of", "collect", "first"),
+    "machine.joins": (
+        "any_of",
+        "collect",
+        "first",
+    ),
     "machine.state": ("Ask",),
-    "records": ("RunFilter", "RunRecord", "Status", "Usage"),
-    "replay": ("Divergence", "Replay"),
+    "records": (
+        "RunFilter",
+        "RunRecord",
+        "Status",
+        "Usage",
+    ),
+    "replay": (
+        "Divergence",
+        "Replay",
+    ),
     "runtime": ("Runtime",),
-    "sync": ("Outcome", "run"),
-    "tools": ("CallInfo", "Tool", "tool"),
+    "sync": (
+        "Outcome",
+        "run",
+    ),
+    "tools": (
+        "CallInfo",
+        "Tool",
+        "tool",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -132,6 +165,8 @@ __all__ = [
     "Machine",
     "Outcome",
     "OutputInvalid",
+    "OverBudget",
+    "Price",
     "RateLimit",
     "Refused",
     "Replay",
@@ -147,6 +182,7 @@ __all__ = [
     "Status",
     "StepsExhausted",
     "StoreError",
+    "TenantBudget",
     "Tool",
     "Usage",
     "VisitsExhausted",

@@ -224,6 +224,28 @@ class InDoubt(CallError):
 class OverBudget(CallError):
     """The call could cost more than a budget has left, so it was not made."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind = ErrorKind.BUDGET,
+        name: str = "",
+        attempts: int = 1,
+        unit: str = "tokens",
+        scope: str = "run",
+        used: float = 0,
+        limit: float = 0,
+    ) -> None:
+        super().__init__(message, kind=kind, name=name, attempts=attempts)
+        self.unit = unit
+        """`tokens`, `money` (dollars), `calls`, or `wall` (seconds)."""
+        self.scope = scope
+        """Whose budget: `run`, `state`, `parent` (of a run that this one is a child of), or `tenant`."""
+        self.used = used
+        """So far, in `unit`. What calls under way have reserved is not in it."""
+        self.limit = limit
+        """The whole budget, in `unit`."""
+
 
 class Rejected(CallError):
     """A person refused the call."""

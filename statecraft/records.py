@@ -64,9 +64,18 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    """The part of the input that was read from the provider's cache."""
+    cache_write_tokens: int = 0
+    """The part of the input that was written to it."""
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
 
     @property
     def total(self) -> int:
@@ -162,7 +171,7 @@ class CallRecord:
     idx: int
     """Order of completion within the visit, from 0."""
     kind: str
-    """`llm`, `tool`, `child`, `join`, `sleep`, `now` or `random`."""
+    """`llm`, `tool`, `child`, `join`, `sleep`, `now`, `random` or `budget`."""
     name: str
     """Model, tool or machine."""
     digest: str

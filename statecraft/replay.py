@@ -151,9 +151,9 @@ class _Visits:
 
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
         """Re-execute one visit; None if it agrees with the move that ended it."""
-        if move.event in BOUNDS:
-            return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         recorded = await self.store.calls(held.run_id, held.seq)
+        if move.event in BOUNDS and not _of_a_call(move, recorded):
+            return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         held.visit.clock = _RecordedTime(stamp(move.at))
         for call in recorded:
             held.visit.remember(call)
@@ -235,6 +235,11 @@ class _Visits:
         if head:
             return f"{call.kind} {call.name}: {(await self.store.transcript(bytes.fromhex(head)))[-1]}"
         return f"{call.kind} {call.name}: {json.dumps(call.request, ensure_ascii=False)}"
+
+
+def _of_a_call(move: TransitionRecord, recorded: Sequence[CallRecord]) -> bool:
+    """Whether a bound was reached by a call that the handler made, which therefore can be run again."""
+    return any(not call.ok and call.result.get("message") == move.payload.get("message") for call in recorded)
 
 
 def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:

@@ -145,13 +145,18 @@ class Runtime(Looking):
 
     # --- acting ------------------------------------------------------------------------------------------------------
 
-    async def start(self, machine: Machine[D], data: D, *, key: str | None = None, detach: bool = False) -> RunRecord:
+    async def start(
+        self, machine: Machine[D], data: D, *, key: str | None = None, tenant: str | None = None, detach: bool = False
+    ) -> RunRecord:
         """Record a new run and advance it in the background; `detach` only records it, for whoever looks for due runs.
 
-        With a `key`, starting again answers the run that owns it. Raises `InvalidPayload` if `data` is not of the
-        machine's data type, `KeyConflict` if the key's run has another machine or input.
+        With a `key`, starting again answers the run that owns it. `tenant` names on whose behalf it runs, and so whose
+        budgets (`Settings.tenants`) it draws on. Raises `InvalidPayload` if `data` is not of the
+        machine's data type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant.
         """
         definition = machine.definition
+        if tenant == "":
+            raise ConfigError("a tenant has a name; leave tenant out for a run that belongs to none")
         if type(data) is not definition.data_type:
             raise InvalidPayload(f"{definition.name} is started with {definition.data_type.__name__}, not {type(data).__name__}")
         payload = kept(data)
@@ -166,7 +171,7 @@ class Runtime(Looking):
             else port.Head(Status.READY, due_at=now)
         )
         deadline = None if definition.deadline is None else now + micros(definition.deadline)
-        begun = port.Start(row, head, key, deadline, self._ids.trace_id())
+        begun = port.Start(row, head, key, deadline, self._ids.trace_id(), tenant)
         with self._worker.room_for(row.run_id) if hold else contextlib.nullcontext():
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from statecraft.errors import ErrorKind
@@ -41,6 +41,8 @@ class Scope:
     tenant: str | None = None
     draws: tuple[Draw, ...] = ()
     """Budgets that its calls draw on."""
+    used: dict[str, int] = field(default_factory=dict)
+    """What the run's own meters have been charged, as far as this process knows; its calls keep it current."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Call:
 
     visit: Visit
     kind: str
-    """`llm`, `tool`, `child`, `join`, `sleep`, `now` or `random`."""
+    """`llm`, `tool`, `child`, `join`, `sleep`, `now`, `random` or `budget`."""
     name: str
     """Model or tool."""
     request: str

@@ -23,5 +23,7 @@ async def recall(call: Call, following: Next) -> Reply:
     except CallError as error:
         await visit.record(call, Recorded(False, failed(error), Usage(), None, error.attempts, call.name), started_at)
         raise
-    await visit.record(call, Recorded(True, reply.result, reply.usage, reply.model, reply.attempts, call.name), started_at)
+    paid = (reply.cost, reply.price_source, reply.charges)
+    done = Recorded(True, reply.result, reply.usage, reply.model, reply.attempts, call.name, *paid)
+    await visit.record(call, done, started_at)
     return reply

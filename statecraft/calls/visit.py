@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from statecraft.calls import lane
 from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park, combined
 from statecraft.clock import Clock
-from statecraft.errors import CallError, ChildFailed, ErrorKind, InDoubt, OutputInvalid, StoreError, StoreUnavailable
+from statecraft.errors import CallError, ChildFailed, ErrorKind, InDoubt, OutputInvalid, OverBudget, StoreError, StoreUnavailable
 from statecraft.ids import idempotency_key
 from statecraft.records import AttemptRecord, CallRecord, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
@@ -28,11 +29,14 @@ class Recorded:
     model: str | None
     attempts: int
     name: str
+    cost: int | None = None
+    price_source: str | None = None
+    charges: tuple[port.Charge, ...] = ()
 
     def answer(self) -> Reply:
         """The reply, or the failure raised again as it was the first time."""
         if self.ok:
-            return Reply(self.result, self.usage, self.model, self.attempts)
+            return Reply(self.result, self.usage, self.model, self.attempts, self.cost, self.price_source)
         raise revive(self.name, self.attempts, json.loads(self.result))
 
 
@@ -109,7 +113,7 @@ class Visit:
     def remember(self, call: CallRecord) -> None:
         """Take a finished call of an earlier execution into account."""
         text = json.dumps(call.result, separators=(",", ":"), ensure_ascii=False)
-        outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name)
+        outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name, call.cost, call.price_source)
         self.recorded[(bytes.fromhex(call.digest), call.occurrence)] = outcome
         self.usage += call.usage
 
@@ -158,11 +162,19 @@ class Visit:
             hash=mark,
             nodes=call.nodes,
             blobs=call.blobs,
+            cost=outcome.cost,
+            price_source=outcome.price_source,
+            charges=outcome.charges,
         )
         self.hashes.insert(idx, mark)
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
         await self.write(row)
+
+    async def account(self, row: port.Reserve | port.Settle) -> object:
+        """Reserve or settle for a call of this visit; the store's answer."""
+        self._still_open()
+        return await self.write(row)
 
     async def write(self, row: port.Write) -> object:
         """Submit a write and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
@@ -224,11 +236,16 @@ class Visit:
 def failed(error: CallError) -> str:
     """A failure as the journal keeps it."""
     detail: dict[str, object] = {"kind": error.kind.value, "message": error.message, "class": type(error).__name__}
+    if isinstance(error, OverBudget):
+        detail |= {"unit": error.unit, "scope": error.scope, "used": error.used, "limit": error.limit}
     return json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
 
 
-def revive(name: str, attempts: int, stored: dict[str, str]) -> CallError:
+def revive(name: str, attempts: int, stored: dict[str, Any]) -> CallError:
     """The error that `failed` wrote down."""
+    if stored.get("class") == "OverBudget":
+        told = {field: stored[field] for field in ("unit", "scope", "used", "limit")}
+        return OverBudget(stored["message"], name=name, attempts=attempts, **told)
     classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt, "ChildFailed": ChildFailed}
     made = classes.get(stored.get("class", ""), CallError)
     return made(stored["message"], kind=ErrorKind(stored["kind"]), name=name, attempts=attempts)

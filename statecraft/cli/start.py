@@ -14,9 +14,10 @@ from statecraft.cli.verb import SendingVerb, Session
 @click.command(cls=SendingVerb)
 @click.argument("target")
 @click.option("--key", metavar="TEXT", help="Idempotency key: the same key gives the same run.")
+@click.option("--tenant", metavar="NAME", help="On whose behalf it runs, and so whose budgets it draws on.")
 @click.option("--detach", is_flag=True, help="Only record the run; `statecraft resume` runs it.")
 @click.pass_obj
-def start(session: Session, target: str, key: str | None, detach: bool) -> Exit:
+def start(session: Session, target: str, key: str | None, tenant: str | None, detach: bool) -> Exit:
     """Start a run of TARGET; print its id on stdout.
 
     It runs here until it ends or waits for a person; its moves appear on stderr. The exit code is the outcome.
@@ -26,7 +27,7 @@ def start(session: Session, target: str, key: str | None, detach: bool) -> Exit:
 
     async def main() -> Exit:
         async with working(session, found, "none" if detach else "own") as rt:
-            run = await rt.start(found.machine, data, key=key, detach=detach)
+            run = await rt.start(found.machine, data, key=key, tenant=tenant, detach=detach)
             if not session.screen.as_json:
                 session.screen.data(run.id)
             if detach:

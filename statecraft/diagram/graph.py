@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Protocol
 
+from statecraft.money import billionths, shown
 from statecraft.records import CallRecord, Json, RunRecord, Status, TransitionRecord
 
 
@@ -209,6 +211,7 @@ def _shape(state: Mapping[str, Json]) -> Shape:
         facts.append(f"≤ {state['max_visits']} visits" if state["max_visits"] > 1 else "one visit")
     if state.get("timeout_s"):
         facts.append(f"≤ {words_for(timedelta(seconds=state['timeout_s']))}")
+    facts += _budget_facts(state.get("budget") or {})
     return Shape(
         name=state["name"],
         kind=state["kind"],
@@ -224,7 +227,15 @@ def _machine_facts(found: Mapping[str, Json]) -> tuple[str, ...]:
     if found.get("deadline_s"):
         facts.append(f"≤ {words_for(timedelta(seconds=found['deadline_s']))}")
     budget = found.get("budget")
-    tokens = budget.get("tokens") if isinstance(budget, Mapping) else budget
-    if tokens:
-        facts.append(f"≤ {tokens:,} tokens")
+    return (*facts, *_budget_facts(budget if isinstance(budget, Mapping) else {"tokens": budget}))
+
+
+def _budget_facts(budget: Mapping[str, Json]) -> tuple[str, ...]:
+    facts = [f"≤ {budget['tokens']:,} tokens"] if budget.get("tokens") else []
+    if budget.get("money"):
+        facts.append(f"≤ {shown(billionths(Decimal(budget['money'])))}")
+    if budget.get("calls"):
+        facts.append(f"≤ {budget['calls']:,} calls")
+    if budget.get("wall_s"):
+        facts.append(f"≤ {words_for(timedelta(seconds=budget['wall_s']))}")
     return tuple(facts)

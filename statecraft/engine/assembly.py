@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from statecraft.calls import stack
 from statecraft.calls.breaker import Breaker
+from statecraft.calls.budget import Budgets
 from statecraft.calls.call import Next
 from statecraft.calls.gauges import Gauges, MemoryGauges, StoredGauges
 from statecraft.calls.limiter import Limiter
 from statecraft.clock import Clock
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
+from statecraft.llm.prices import price_book
 from statecraft.store import port
 
 
@@ -19,6 +21,7 @@ def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) ->
     return stack.build(
         settings.retry,
         ids.uniform,
+        budget=Budgets(price_book(settings.prices), settings.tenants),
         breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),
         limiter=Limiter(settings.limits, gauges, ids.uniform, hint_cap=settings.retry.hint_cap),
     )

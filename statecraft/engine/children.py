@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from statecraft import trace
@@ -12,6 +12,7 @@ from statecraft.calls.call import Call, Failure, Reply, canonical
 from statecraft.calls.classify import said
 from statecraft.clock import micros
 from statecraft.engine.begin import first
+from statecraft.engine.budgets import inherited
 from statecraft.engine.fit import kept
 from statecraft.engine.held import Held, fold
 from statecraft.engine.jsonable import stored
@@ -21,7 +22,7 @@ from statecraft.errors import ChildFailed, ErrorKind, InvalidPayload, Statecraft
 from statecraft.machine.child import Child
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition, Handler
-from statecraft.records import Draw, RunRecord, Status, Waiting
+from statecraft.records import RunRecord, Status, Waiting
 from statecraft.store import port
 
 DEEPEST = 16
@@ -98,7 +99,7 @@ class Family:
             held.trace_id,
             tenant=held.tenant,
             parent=held.run_id,
-            draws=written(held.draws),
+            draws=inherited(held),
         )
         raw = cast(bytes, await held.visit.write(start))
         if raw == row.run_id:
@@ -162,12 +163,6 @@ def opened(definition: Definition, text: str) -> Child[Any]:
     end = json.loads(text)
     data = definition.data_type.model_validate_json(json.dumps(end["data"]))
     return Child(end["run_id"], Status(end["status"]), end["state"], data, end["reason"])
-
-
-def written(draws: Iterable[Draw]) -> str | None:
-    """Draws as a start carries them; None if there are none."""
-    listed = [[draw.meter, dict(draw.limits)] for draw in draws]
-    return json.dumps(listed) if listed else None
 
 
 def machines_of(definition: Definition) -> list[Machine[Any]]:

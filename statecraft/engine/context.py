@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from statecraft.calls import classify
+from statecraft.calls.budget import tenant_draws
 from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
 from statecraft.clock import instant
 from statecraft.engine import live
+from statecraft.engine.budgets import metered, own_draws, remaining
 from statecraft.engine.children import Family, nested, well
 from statecraft.engine.fanout import together
 from statecraft.engine.held import Held
@@ -21,7 +23,7 @@ from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
 from statecraft.errors import ErrorKind, NotAllowed
 from statecraft.machine.child import Child
-from statecraft.machine.context import Run
+from statecraft.machine.context import BudgetLeft, Run
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.joins import All, Join, all_of
@@ -49,7 +51,7 @@ class StepRun(Run[D]):
         self.journal = held.visit
         """The journal of this visit; for the engine's own parts."""
         self._services = services
-        self._tenant, self._draws = held.tenant, held.draws
+        self._tenant, self._draws, self._used = held.tenant, (*own_draws(held), *held.draws), held.used
         self._may_call_tools = held.definition.states[held.state].tools
         self._held = held
         self._kin: Family | None = None
@@ -61,7 +63,7 @@ class StepRun(Run[D]):
             self.llm = StepModel(self.scope, self.journal, self._services, self.use)
             return self.llm
         if name == "scope":
-            self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws)
+            self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws, self._used)
             return self.scope
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
@@ -106,6 +108,7 @@ class StepRun(Run[D]):
             once=tool.effect == "once",
             dependency=f"tool:{tool.name}",
             scope=self.scope,
+            price=tool.price,
         )
         return (await self._services.stack(call)).result
 
@@ -155,6 +158,18 @@ class StepRun(Run[D]):
         if self._kin is None:
             self._kin = Family(self._held, self._services)
         return self._kin
+
+    async def budget(self) -> BudgetLeft:
+        """What is left to spend, the same in every execution of this visit."""
+
+        async def perform(call: Call) -> Reply:
+            now = call.visit.clock.now()
+            draws = (*self._draws, *tenant_draws(self._services.settings.tenants, self._tenant, now))
+            used = await call.visit.store.used([meter for draw in draws for meter in metered(draw)])
+            return Reply(canonical(remaining(draws, used, now)))
+
+        left = json.loads(await self._local("budget", "{}", perform))
+        return BudgetLeft(left["share"], left["left"])
 
     # --- time and chance ---------------------------------------------------------------------------------------------
 

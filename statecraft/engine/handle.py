@@ -10,10 +10,19 @@ from statecraft.calls.park import Park
 from statecraft.clock import Clock
 from statecraft.engine.context import StepRun
 from statecraft.engine.held import Held
-from statecraft.engine.limits import time_left
-from statecraft.errors import CallError, DataMutated, OutputInvalid
+from statecraft.engine.limits import time_left, time_over
+from statecraft.errors import CallError, DataMutated, OutputInvalid, OverBudget
 from statecraft.machine.definition import Handler
-from statecraft.machine.event import CallFailed, DeadlinePassed, Event, HandlerFailed, InvalidOutput, StateTimeout, event_name
+from statecraft.machine.event import (
+    BudgetExhausted,
+    CallFailed,
+    DeadlinePassed,
+    Event,
+    HandlerFailed,
+    InvalidOutput,
+    StateTimeout,
+    event_name,
+)
 from statecraft.machine.state import Ask
 
 Answer = Event | Ask[Any] | Park
@@ -47,7 +56,7 @@ async def handle(run: StepRun[Any], held: Held, clock: Clock, *, debug: bool = F
     if held.visit.over is not None:
         raise held.visit.over
     if limit is not None and (limit.expired() or (left == 0.0 and held.visit.parked is not None)):
-        return _overdue(held, bound)  # Also if the handler caught the cancellation, or would wait beyond its bound.
+        return _overdue(held, bound, clock.now())  # Also if the handler caught the cancellation, or would wait beyond its bound.
     if held.visit.parked is not None:
         return held.visit.parked
     if debug and held.data.model_dump_json() != before:
@@ -91,7 +100,9 @@ def _checked(held: Held, answer: object) -> Answer:
     )
 
 
-def _overdue(held: Held, bound: str) -> Event:
+def _overdue(held: Held, bound: str, now: int) -> Event:
+    if bound == "budget" and (over := time_over(held, now)) is not None:
+        return over
     if bound == "deadline":
         return DeadlinePassed(message=f"the run's deadline passed in {held.state}")
     timeout = held.definition.states[held.state].timeout
@@ -104,6 +115,8 @@ def _event_of(held: Held, error: Exception) -> Event:
     if isinstance(error, OutputInvalid):
         message = said(error)
         return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)
+    if isinstance(error, OverBudget):
+        return BudgetExhausted(used=error.used, limit=error.limit, unit=error.unit, scope=error.scope, message=said(error))
     if isinstance(error, CallError):
         return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=said(error))
     return _failed(held, error)

@@ -49,6 +49,10 @@ class Held:
     """Budgets of others (ancestors) that the run's calls draw on."""
     used: dict[str, int] = field(default_factory=dict)
     """What the run's own meters have been charged, as far as this process knows."""
+    began_at: int = 0
+    """When the run was started."""
+    warned: bool = False
+    """Whether this process has told of a budget warning that has no row."""
     snapshot_from: int = SNAPSHOT_FLOOR
     """How many payload bytes make it worth looking whether to write a snapshot."""
 
@@ -95,6 +99,7 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
         tenant=start.tenant,
         parent=None if start.parent is None else start.parent.hex(),
         draws=draws_of(start.draws),
+        began_at=row.at,
     )
 
 
@@ -125,4 +130,5 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         parent=run.parent,
         draws=draws_of(loaded.draws),
         used=dict(loaded.used),
+        began_at=stamp(run.created_at),
     )

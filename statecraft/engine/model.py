@@ -13,13 +13,13 @@ from statecraft.calls.visit import Visit
 from statecraft.engine import live
 from statecraft.engine.fanout import together
 from statecraft.engine.services import Services
-from statecraft.engine.transcript import Transcript, describe
+from statecraft.engine.transcript import Transcript, describe, size
 from statecraft.errors import CallError, ErrorKind, NotAllowed
 from statecraft.llm import port
 from statecraft.llm.conversation import Limits, converse
 from statecraft.llm.output import Output
 from statecraft.machine.context import Model
-from statecraft.records import Usage
+from statecraft.records import Json, Usage
 from statecraft.tools import Tool, ToolArgumentsInvalid
 
 Use = Callable[[Tool[..., Any], Mapping[str, Any]], Awaitable[str]]
@@ -80,6 +80,7 @@ class StepModel(Model):
         head, nodes = self._transcript.head(request)
         text, blobs = describe(request, head)
         digest, occurrence, key = visit.identify("llm", text)
+        sent = self._transcript.size(head) + size(text) + sum(size(blob.body) for blob in blobs)
 
         async def perform(call: Call) -> Reply:
             reply = await live.complete(self._services.live, llm, request, call, self._scope.state)
@@ -100,6 +101,7 @@ class StepModel(Model):
             blobs=blobs,
             dependency=f"model:{request.model}",
             scope=self._scope,
+            worst=worst_case(sent, request),
         )
         reply = await self._services.stack(call)
         self._transcript.stored(nodes)
@@ -123,6 +125,17 @@ class StepModel(Model):
         return _result(block, tool.render(tool.load(text)), failed=False)
 
 
+BYTES_A_TOKEN = 3
+"""Of a request, taken low: English and JSON have about four in UTF-8, most other scripts about three."""
+TOOL_USE_TOKENS = 600
+"""What a provider may add to a request with tools, for instructions of its own."""
+
+
+def worst_case(sent: int, request: port.Request) -> Usage:
+    """Most tokens that one attempt at a request of `sent` bytes may use: an estimate for the input, its cap for the output."""
+    return Usage(-(-sent // BYTES_A_TOKEN) + (TOOL_USE_TOKENS if request.tools else 0), request.max_tokens)
+
+
 def _spec(tool: Tool[..., Any]) -> port.ToolSpec:
     spec = tool.spec
     return port.ToolSpec(spec["name"], spec["description"], spec["input_schema"])
@@ -140,9 +153,15 @@ def _dump(reply: port.Reply) -> str:
             "stop_reason": reply.stop_reason,
             "model": reply.model,
             "request_id": reply.request_id,
-            "usage": {"input_tokens": reply.usage.input_tokens, "output_tokens": reply.usage.output_tokens},
+            "usage": _counted(reply.usage),
         }
     )
+
+
+def _counted(usage: Usage) -> dict[str, Json]:
+    counts: dict[str, Json] = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    cached = {"cache_read_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    return counts | {name: tokens for name, tokens in cached.items() if tokens}
 
 
 def _load(reply: Reply) -> port.Reply:

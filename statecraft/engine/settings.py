@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
@@ -9,9 +10,11 @@ from typing import Literal
 
 from statecraft.calls import classify
 from statecraft.calls.breaker import BreakerPolicy
+from statecraft.calls.budget import TenantBudget
 from statecraft.calls.limiter import RateLimit
 from statecraft.calls.retry import RetryPolicy
 from statecraft.errors import ConfigError, ErrorKind
+from statecraft.llm.prices import Price, PriceBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,18 @@ class Settings:
     """Rates that calls keep to."""
     meters: Literal["memory", "database"] = "memory"
     """Where breakers and limits count: in this process, or in the database for all workers together."""
+    prices: Mapping[str, Price] | PriceBook | None = None
+    """What models cost, by model id. What is not in it is looked up in the `prices` extra, if that is installed."""
+    tenants: tuple[TenantBudget, ...] = ()
+    """What the runs of each tenant may spend in each window of time. Give every runtime on a database the same."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
     """Compare `run.data` before and after each handler and raise `DataMutated` if it changed in place."""
 
     def __post_init__(self) -> None:
+        if not all(isinstance(each, TenantBudget) for each in self.tenants):
+            raise ConfigError(f"settings.tenants is a tuple of TenantBudget, not {self.tenants!r}")
         for name in ("lease", "poll", "call_timeout"):
             if getattr(self, name) <= timedelta(0):
                 raise ConfigError(f"settings.{name} is a time greater than 0, not {getattr(self, name)}")

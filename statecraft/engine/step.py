@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import SNAPSHOT_FLOOR, Held
 from statecraft.engine.jsonable import stored, to_json
-from statecraft.engine.limits import limit, overrun
+from statecraft.engine.limits import limit, overrun, wakes_at, warning
 from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
 from statecraft.engine.services import Services
 from statecraft.machine.data import Data
@@ -65,9 +66,18 @@ class Engine:
         bound = limit(held, self.clock.now())
         if bound is not None:
             return bound
+        self._warn(held)
         if self.services.settings.pace:
             await self.clock.sleep(self.services.settings.pace)
         return await handle(StepRun(held, self.services), held, self.clock, debug=self.services.settings.debug)
+
+    def _warn(self, held: Held) -> None:
+        """Report a budget warning that no row takes here, once while the run is held."""
+        if held.warned or (due := warning(held, self.clock.now())) is None:
+            return
+        held.warned = True
+        told = {"run_id": held.id, "machine_name": held.definition.name, "state": held.state, **due.model_dump()}
+        trace.emit("alert", {**told, "reason": "budget_warning"}, level=logging.WARNING)
 
     async def _commit(self, held: Held, move: Move, payload: str, data: Data) -> Moved | Ended:
         """Write the move, and only then believe it."""
@@ -107,8 +117,7 @@ class Engine:
         spec = held.definition.states[held.state]
         now = self.clock.now()
         expires = None if spec.timeout is None else held.entered_at + micros(spec.timeout)
-        deadline = held.deadline_at if "deadline_passed" not in held.events else None
-        due = min((at for at in (expires, deadline) if at is not None), default=None)
+        due = min((at for at in (expires, wakes_at(held)) if at is not None), default=None)
         review = port.Review(held.state, question.question, show(question), spec.events, now, expires)
         head = port.Head(Status.WAITING, waiting_for=Waiting.REVIEW, due_at=due)
         await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, now, head, review=review))
@@ -116,7 +125,7 @@ class Engine:
         return Parked(Waiting.REVIEW, due)
 
     async def _park(self, held: Held, park: Park) -> Parked:
-        deadline = held.deadline_at if "deadline_passed" not in held.events else None
+        deadline = wakes_at(held)
         timeout = held.definition.states[held.state].timeout
         expires = None if timeout is None else held.entered_at + micros(timeout)
         due = min((at for at in (park.due_at, deadline, expires) if at is not None), default=None)

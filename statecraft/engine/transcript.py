@@ -20,6 +20,7 @@ class Transcript:
         self._named: dict[tuple[bytes | None, int], tuple[Message, MessageNode]] = {}
         self._stored: set[bytes] = set()
         self._roots: dict[str, Message] = {}
+        self._sizes: dict[bytes | None, int] = {None: 0}
 
     def head(self, request: Request) -> tuple[bytes | None, tuple[MessageNode, ...]]:
         """The name of the last message, and the messages not known to be stored: a call made beside this one may be
@@ -29,6 +30,7 @@ class Transcript:
             known = self._named.get((parent, id(message)))
             if known is None or known[0] is not message:
                 known = (message, self._name(parent, message))
+                self._sizes[known[1].hash] = self._sizes[parent] + size(known[1].body)
                 self._named[(parent, id(message))] = known
             parent = known[1].hash
             if parent not in self._stored:
@@ -38,6 +40,10 @@ class Transcript:
     def stored(self, nodes: Sequence[MessageNode]) -> None:
         """These messages are durable: their call was recorded."""
         self._stored.update(node.hash for node in nodes)
+
+    def size(self, head: bytes | None) -> int:
+        """Bytes of the messages up to `head`, as JSON."""
+        return self._sizes[head]
 
     def _with_system(self, request: Request) -> Sequence[Message]:
         if request.system is None:
@@ -49,6 +55,11 @@ class Transcript:
     def _name(parent: bytes | None, message: Message) -> MessageNode:
         body = canonical(dict(message))
         return MessageNode(message_hash(parent, body), parent, body)
+
+
+def size(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def describe(request: Request, head: bytes | None) -> tuple[str, tuple[Blob, ...]]:

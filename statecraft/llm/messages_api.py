@@ -172,7 +172,7 @@ def _reply(message: object, request_id: str | None) -> Reply:
     return Reply(
         content=tuple(content),
         stop_reason=stop_reason,
-        usage=Usage(sent + cached + read, _count(usage, "output_tokens")),
+        usage=Usage(sent + cached + read, _count(usage, "output_tokens"), read, cached),
         model=str(plain.get("model", "")),
         request_id=request_id,
     )

@@ -1,9 +1,10 @@
 """Declaring machines: events, data, states, the table, and the checks that a machine passes before it may run."""
 
+from statecraft.machine.budget import Budget
 from statecraft.machine.context import Model, Run, ToolLike
 from statecraft.machine.data import Append, Data
 from statecraft.machine.declare import Machine
-from statecraft.machine.definition import Budget, Definition, Move, Refusal
+from statecraft.machine.definition import Definition, Move, Refusal
 from statecraft.machine.event import (
     BudgetExhausted,
     BudgetWarning,

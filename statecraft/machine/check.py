@@ -27,8 +27,9 @@ from datetime import timedelta
 from pydantic.errors import PydanticUserError
 
 from statecraft.errors import Finding
+from statecraft.machine.budget import Budget
 from statecraft.machine.data import Data, clashes, misplaced_appends, unreadable_fields
-from statecraft.machine.definition import START_EVENT, Budget
+from statecraft.machine.definition import START_EVENT
 from statecraft.machine.event import SYSTEM_EVENTS, Event, ReviewExpired, SystemEvent, VisitsExhausted, event_name
 from statecraft.machine.paths import check_paths
 from statecraft.machine.table import (
@@ -123,6 +124,9 @@ def _bounds(declaration: Declaration) -> Iterator[Finding]:
     elif declaration.deadline is not None and declaration.deadline <= zero:
         yield _error("SC124", declaration.name, f"the deadline is {declaration.deadline}", duration)
     for state in declaration.states:
+        if state.budget is not None and not isinstance(state.budget, Budget):
+            message = f"the budget of {state.name} is {state.budget!r}"
+            yield _error("SC124", state.name, message, "write budget=Budget(...)")
         if state.max_visits is not None and not (_is_whole(state.max_visits) and state.max_visits >= 1):
             message = f"max_visits of {state.name} is {state.max_visits!r}"
             yield _error("SC124", state.name, message, "allow at least one visit, or None")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -47,6 +49,21 @@ class ToolLike(Protocol[P, R_co]):
 
 AnyTool = ToolLike[..., Any]
 """A tool of which only the name matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLeft:
+    """What was left, at one moment, of all budgets that a call would draw on: the run's, its state's, its ancestors' and
+    its tenant's."""
+
+    share: float
+    """Used share of the budget that is used most, from 0; 0 without any budget."""
+    amounts: Mapping[str, float]
+    """The least that is left, by unit."""
+
+    def left(self, unit: str) -> float:
+        """How much is left: of `tokens`, `money` (dollars), `calls` or `wall` (seconds). Infinite where nothing limits it."""
+        return self.amounts.get(unit, math.inf)
 
 
 class Model(Protocol):
@@ -186,6 +203,10 @@ class Run(Generic[D]):
     def progress(self, text: str = "", /, **fields: Json) -> None:
         """Tell whoever follows the run live how far it is. Not recorded: it may come again after a crash, and nothing may
         depend on it."""
+        raise NotImplementedError
+
+    async def budget(self) -> BudgetLeft:
+        """What is left to spend, recorded: the same after a crash and in a replay. Lets a handler choose a cheaper model."""
         raise NotImplementedError
 
     async def sleep(self, duration: timedelta | float) -> None:

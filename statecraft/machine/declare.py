@@ -11,10 +11,11 @@ from typing import Any, Generic, Never, Protocol, overload
 
 from statecraft.errors import ConfigError, DefinitionError, Finding
 from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, read_events
+from statecraft.machine.budget import Budget
 from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, merge_plan
-from statecraft.machine.definition import START_EVENT, Budget, Definition, Handler, RowSpec, StateSpec
+from statecraft.machine.definition import START_EVENT, Definition, Handler, RowSpec, StateSpec
 from statecraft.machine.event import SYSTEM_EVENTS, E, Event, event_name
 from statecraft.machine.fingerprint import canonical, fingerprint, specification
 from statecraft.machine.kernel import Kernel
@@ -44,7 +45,7 @@ class Machine(Generic[D]):
     """A machine under construction: declare states, then close it with `transitions(...)`.
 
     `version` is for people; what decides whether a run may go on is the fingerprint. `max_steps` bounds the transitions
-    of a run, `deadline` the time from its start, `budget` its tokens.
+    of a run, `deadline` the time from its start, `budget` what it may spend.
     """
 
     def __init__(
@@ -88,16 +89,22 @@ class Machine(Generic[D]):
         timeout: timedelta | None = None,
         tools: Sequence[AnyTool] = (),
         children: Sequence[Machine[Any]] = (),
+        budget: Budget | None = None,
     ) -> _TakesHandler[D]:
         """Declare a state by its handler: its name is the function's, its events are the return annotation.
 
         `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
-        its model may call, `children` all machines that it may run as child runs. A plain `def` handler runs in a thread.
+        its model may call, `children` all machines that it may run as child runs, `budget` what all its visits in one run
+        may spend. A plain `def` handler runs in a thread.
         """
         self._refuse_bare("state", bare)
+        if isinstance(budget, Budget) and budget.wall is not None:
+            raise ConfigError("a state's budget has no wall: bound each visit with timeout=, or the run with Machine(budget=...)")
         kept = _only_tools(tools)
         nested = _only_machines(children)
-        declared = DeclaredState("", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept, children=nested)
+        declared = DeclaredState(
+            "", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept, children=nested, budget=budget
+        )
 
         def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
             return State(self._declare(declared, fn), self, fn)
@@ -274,6 +281,7 @@ def _state_spec(state: DeclaredState) -> StateSpec:
         events=tuple(event_name(event) for event in state.events),
         tools=tuple(tool.name for tool in state.tools),
         doc=state.doc,
+        budget=state.budget,
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import ValidationError
 
-from statecraft.errors import ConfigError, IllegalEvent, InvalidPayload
+from statecraft.errors import IllegalEvent, InvalidPayload
+from statecraft.machine.budget import Budget
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, MergePlan, fold
 from statecraft.machine.event import Event, event_name
@@ -19,22 +20,6 @@ if TYPE_CHECKING:
 
 START_EVENT = "start"
 """Event name of the first transition of every run, from nowhere to the start state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How many tokens a run may use, and when it is warned."""
-
-    tokens: int
-    """Input and output together. Using them up raises `BudgetExhausted`."""
-    warn_at: float = 0.8
-    """Share of the tokens, above 0 and up to 1, whose use raises `BudgetWarning`."""
-
-    def __post_init__(self) -> None:
-        if self.tokens < 1:
-            raise ConfigError(f"a budget needs at least 1 token, not {self.tokens}")
-        if not 0 < self.warn_at <= 1:
-            raise ConfigError(f"warn_at is a share above 0 and up to 1, not {self.warn_at}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +37,8 @@ class StateSpec:
     """Names of the events its handler (or its reviewer) may answer with, in order of declaration."""
     tools: tuple[str, ...] = ()
     doc: str = ""
+    budget: Budget | None = None
+    """What all visits of it in one run may spend."""
 
 
 @dataclass(frozen=True, slots=True)

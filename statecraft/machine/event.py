@@ -68,12 +68,16 @@ class SystemEvent(Event):
 
 
 class BudgetWarning(SystemEvent):
-    """The run has used the warning share of its token budget. Without a row it is only reported."""
+    """The run has used the warning share of a budget. Raised once per run; without a row it is only reported."""
 
-    used: int = 0
-    """Tokens so far."""
-    limit: int = 0
-    """The whole budget, in tokens."""
+    used: int | float = 0
+    """So far, in `unit`."""
+    limit: int | float = 0
+    """The whole budget, in `unit`."""
+    unit: str = "tokens"
+    """`tokens`, `money` (dollars), `calls`, or `wall` (seconds)."""
+    scope: str = "run"
+    """Whose budget: `run` or `state`."""
 
 
 class Failure(SystemEvent):
@@ -87,10 +91,16 @@ class Failure(SystemEvent):
 
 
 class BudgetExhausted(Failure):
-    """The token budget is used up."""
+    """A budget is used up, or has too little left for a call that the handler did not want to go on without."""
 
-    used: int = 0
-    limit: int = 0
+    used: int | float = 0
+    """So far, in `unit`. What calls under way have reserved is not in it."""
+    limit: int | float = 0
+    """The whole budget, in `unit`."""
+    unit: str = "tokens"
+    """`tokens`, `money` (dollars), `calls`, or `wall` (seconds)."""
+    scope: str = "run"
+    """Whose budget: `run`, `state`, `parent` (of a run that this one is a child of), or `tenant`."""
 
 
 class StateTimeout(Failure):

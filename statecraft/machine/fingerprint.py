@@ -30,7 +30,7 @@ def specification(declaration: Declaration) -> dict[str, Json]:
         "start": start,
         "max_steps": declaration.max_steps,
         "deadline_s": None if declaration.deadline is None else declaration.deadline.total_seconds(),
-        "budget": None if budget is None else {"tokens": budget.tokens, "warn_at": budget.warn_at},
+        "budget": None if budget is None else budget.described(),
         "states": [_state(state) for state in declaration.states],
         "rows": [
             {"source": row.source, "event": event_name(row.event), "target": row.target, "guard": row.guard_name}
@@ -65,7 +65,7 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
 
 
 def _state(state: DeclaredState) -> dict[str, Json]:
-    return {
+    found = {
         "name": state.name,
         "kind": state.kind,
         "ok": state.ok,
@@ -76,6 +76,7 @@ def _state(state: DeclaredState) -> dict[str, Json]:
         **({"children": [machine.name for machine in state.children]} if state.children else {}),
         "doc": state.doc,
     }
+    return found if state.budget is None else {**found, "budget": state.budget.described()}
 
 
 def _without_prose(schema: Any) -> Json:

@@ -9,7 +9,6 @@ from typing import Final
 
 from statecraft.errors import Finding
 from statecraft.machine.event import (
-    BudgetExhausted,
     BudgetWarning,
     DeadlinePassed,
     Event,
@@ -19,7 +18,7 @@ from statecraft.machine.event import (
 )
 from statecraft.machine.table import Declaration, DeclaredState, Table, is_possible, reachable_rows
 
-_ONCE_PER_RUN: Final = (BudgetWarning, BudgetExhausted, DeadlinePassed, StepsExhausted)
+_ONCE_PER_RUN: Final = (BudgetWarning, DeadlinePassed, StepsExhausted)
 """What the engine raises at most once in a run, so that it can keep no cycle going."""
 
 

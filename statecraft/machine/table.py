@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
+from statecraft.machine.budget import Budget
 from statecraft.machine.context import AnyTool
 from statecraft.machine.data import Data
-from statecraft.machine.definition import Budget
 from statecraft.machine.event import (
     SYSTEM_EVENTS,
     DeadlinePassed,
@@ -43,6 +43,7 @@ class DeclaredState:
     children: tuple[Any, ...] = ()
     """Machines that its handler may run as children."""
     doc: str = ""
+    budget: Budget | None = None
     unread: str = ""
     """Why the events of its handler could not be read; empty if they were."""
 

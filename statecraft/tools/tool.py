@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from statecraft.errors import ConfigError, StatecraftError
+from statecraft.money import Dollars, billionths, decimal
 from statecraft.records import Json
 from statecraft.tools.schema import CallInfo, Signature, Spec, read_signature
 
@@ -69,6 +70,8 @@ class Tool(Generic[P, R]):
     max_chars: int
     """How much of a result `render` shows the model, in characters."""
     signature: Signature
+    price: int | None = None
+    """What one attempt costs at most, in billionths of a dollar; None if it says nothing, and costs nothing."""
 
     @property
     def doc(self) -> str:
@@ -171,6 +174,7 @@ class ToolDeclaration:
     risk: Risk
     timeout: timedelta
     max_chars: int
+    price: Dollars | None = None
 
     @overload
     def __call__(self, fn: Callable[Concatenate[CallInfo, Q], Coroutine[Any, Any, S]], /) -> AsyncTool[Q, S]: ...  # type: ignore[overload-overlap]
@@ -192,7 +196,8 @@ class ToolDeclaration:
             raise ConfigError(f"tool {name}: timeout and max_chars must be greater than 0")
         signature = read_signature(fn, names)
         made: type[Tool[..., Any]] = AsyncTool if signature.is_async else PlainTool
-        return made(name, fn, self.effect, self.risk, self.timeout, self.max_chars, signature)
+        price = None if self.price is None else billionths(decimal(self.price, f"the price of tool {name}"))
+        return made(name, fn, self.effect, self.risk, self.timeout, self.max_chars, signature, price)
 
 
 @overload
@@ -205,7 +210,13 @@ def tool(fn: Callable[Concatenate[CallInfo, Q], S], /) -> PlainTool[Q, S]: ...
 def tool(fn: Callable[Q, S], /) -> PlainTool[Q, S]: ...
 @overload
 def tool(
-    *, name: str | None = None, effect: Effect = "read", risk: Risk = "low", timeout: timedelta = ..., max_chars: int = 20_000
+    *,
+    name: str | None = None,
+    effect: Effect = "read",
+    risk: Risk = "low",
+    timeout: timedelta = ...,
+    max_chars: int = 20_000,
+    price: Dollars | None = None,
 ) -> ToolDeclaration: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -216,14 +227,15 @@ def tool(
     risk: Risk = "low",
     timeout: timedelta = timedelta(seconds=30),
     max_chars: int = 20_000,
+    price: Dollars | None = None,
 ) -> Tool[..., Any] | ToolDeclaration:
     """Declare a function as a tool: `@tool`, or `@tool(effect="once", ...)`.
 
     Every parameter and the result need an annotation that JSON can carry; the docstring is what the model reads. A first
-    parameter annotated `CallInfo` is filled in and stays invisible. `name` defaults to the function's. Raises
-    `ConfigError` naming what to change.
+    parameter annotated `CallInfo` is filled in and stays invisible. `name` defaults to the function's. `price` is
+    what one attempt costs at most, in dollars, for budgets of money. Raises `ConfigError` naming what to change.
     """
-    declaration = ToolDeclaration(name, effect, risk, timeout, max_chars)
+    declaration = ToolDeclaration(name, effect, risk, timeout, max_chars, price)
     return declaration if fn is None else declaration.declare(fn, _names_around(inspect.currentframe()))
 
 

@@ -12,7 +12,7 @@ CPU_SECONDS = 0.35
 MEGABYTES = 45.0
 SLACK = 1.5
 """Machines differ, and this one may be busy; a heavy package that slips in costs far more than this."""
-HEAVY = ["anthropic", "httpx2", "sqlalchemy", "graphviz", "pygraphviz", "structlog", "click", "psycopg"]
+HEAVY = ["anthropic", "httpx2", "sqlalchemy", "graphviz", "pygraphviz", "structlog", "click", "psycopg", "genai_prices"]
 
 PROBE = """
 import json, resource, sys

@@ -34,6 +34,11 @@ def test_start_with_the_same_key_gives_the_same_run() -> None:
     assert start("--key", "a") == start("--key", "a") != start("--key", "b")
 
 
+def test_start_says_on_whose_behalf_a_run_is() -> None:
+    done = cli("start", "post.py:letters", "--set", "to=Ann", "--tenant", "acme", "--json")
+    assert fields(done)["run"]["tenant"] == "acme"
+
+
 def test_a_detached_run_is_only_recorded_until_somebody_resumes_it() -> None:
     done = cli("start", "post.py:letters", "--set", "to=Ann", "--detach")
     assert done.exit_code == 0

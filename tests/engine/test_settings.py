@@ -8,7 +8,7 @@ from math import inf, nan
 
 import pytest
 
-from statecraft import Settings
+from statecraft import Budget, Settings
 from statecraft.calls.retry import RetryPolicy
 from statecraft.errors import ConfigError, ErrorKind
 
@@ -21,6 +21,7 @@ from statecraft.errors import ConfigError, ErrorKind
         ("call_timeout", lambda: Settings(call_timeout=timedelta(0))),
         ("take", lambda: Settings(take="some")),  # type: ignore[arg-type]
         ("concurrency", lambda: Settings(concurrency=0)),
+        ("tenants", lambda: Settings(tenants=(Budget(tokens=1),))),  # type: ignore[arg-type]
         ("pace", lambda: Settings(pace=-1.0)),
         ("pace", lambda: Settings(pace=nan)),
         ("pace", lambda: Settings(pace=inf)),

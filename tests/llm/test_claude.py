@@ -58,7 +58,7 @@ def fail(scenario: str, request: Request = HELLO) -> ModelError:
 
 def test_a_reply_carries_its_text_its_usage_and_its_request_id() -> None:
     reply, requests = ask("ok")
-    assert reply == Reply((TEXT,), "end_turn", Usage(442, 5), "claude-fake-1", REQUEST_ID)
+    assert reply == Reply((TEXT,), "end_turn", Usage(442, 5, 400, 30), "claude-fake-1", REQUEST_ID)
     assert requests[0].body == {"model": "claude-fake-1", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
     assert requests[0].has_key("k")
     assert requests[0].headers["authorization"] == "[hidden]"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from statecraft.errors import ConfigError, DefinitionError, IllegalEvent, InvalidPayload
+from statecraft.machine.budget import Budget
 from statecraft.machine.context import Run
 from statecraft.machine.data import Append, Data
 from statecraft.machine.declare import Machine
-from statecraft.machine.definition import Budget
 from statecraft.machine.event import SYSTEM_EVENTS, Event, Failure, ReviewExpired, event_name
 from statecraft.machine.state import Ask
 

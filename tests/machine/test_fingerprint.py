@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import create_model
 
+from statecraft.machine.budget import Budget
 from statecraft.machine.context import Run
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
-from statecraft.machine.definition import Budget, Definition
+from statecraft.machine.definition import Definition
 from statecraft.machine.event import Event, Failure
 from statecraft.machine.fingerprint import canonical
 
@@ -26,6 +27,7 @@ def small(
     max_steps: int = 5,
     deadline: timedelta | None = None,
     budget: Budget | None = None,
+    state_budget: Budget | None = None,
     timeout: timedelta | None = None,
     ok: bool = True,
     guard_called: str = "long_enough",
@@ -45,7 +47,7 @@ def small(
 
     speaking.__doc__ = doc
     speaking.__annotations__["return"] = said
-    state = m.state(start=True, timeout=timeout)(speaking)
+    state = m.state(start=True, timeout=timeout, budget=state_budget)(speaking)
 
     def guard(event: Any, data: Any) -> bool:
         return len(event.text) > 3
@@ -59,6 +61,11 @@ def small(
 
 def test_the_fingerprint_of_a_small_machine_is_what_it_always_was() -> None:
     assert small().fingerprint == PINNED
+
+
+def test_a_budget_of_tokens_leaves_the_fingerprint_what_it_was_before_there_were_other_limits() -> None:
+    pinned = "101bd0e1d5d0931680c9bbad24a15bcff1172ee561da9e94e6000dee83e5420e"
+    assert small(budget=Budget(100)).fingerprint == pinned
 
 
 @pytest.mark.parametrize(
@@ -81,13 +88,14 @@ def test_code_and_prose_do_not_count(same: Callable[[], Definition]) -> None:
         lambda: small(max_steps=6),
         lambda: small(deadline=timedelta(minutes=1)),
         lambda: small(budget=Budget(100)),
+        lambda: small(state_budget=Budget(100)),
         lambda: small(timeout=timedelta(seconds=1)),
         lambda: small(ok=False),
         lambda: small(guard_called="short_enough"),
         lambda: small(more_rows=True),
         lambda: small(data_field="words"),
     ],
-    ids=["version", "steps", "deadline", "budget", "timeout", "ok", "guard", "row", "data"],
+    ids=["version", "steps", "deadline", "budget", "state budget", "timeout", "ok", "guard", "row", "data"],
 )
 def test_everything_else_counts(other: Callable[[], Definition]) -> None:
     assert other().fingerprint != small().fingerprint

@@ -93,7 +93,7 @@ def test_a_bound_of_the_wrong_type_is_a_finding(settings: dict[str, Any]) -> Non
     assert codes(lambda: machine(**settings)) == {"SC124"}
 
 
-@pytest.mark.parametrize("settings", [{"timeout": 30}, {"max_visits": "2"}])
+@pytest.mark.parametrize("settings", [{"timeout": 30}, {"max_visits": "2"}, {"budget": 1000}])
 def test_a_bound_of_a_state_of_the_wrong_type_is_a_finding(settings: dict[str, Any]) -> None:
     m = Machine("m", data=Board)
 

@@ -336,7 +336,7 @@ def loop(max_visits: int | None = None, max_steps: int = 100, budget: Budget | N
     @machine.state(start=True, max_visits=max_visits)
     async def around(run: Run[Note]) -> Next:
         if budget is not None:
-            await run.llm.ask("again")
+            await run.llm.ask("again", max_tokens=64)
         return Next(seen=[str(run.visit)])
 
     stopped = machine.final("stopped", ok=True)
@@ -363,7 +363,7 @@ def test_steps_are_bounded(url: str) -> None:
 
 def test_a_budget_warns_once_four_fifths_are_used(url: str) -> None:
     model = ScriptedLLM(lambda request: "x" * 40)
-    run, path = asyncio.run(run_to_end(url, loop(budget=Budget(tokens=200)), Note(), llm=model))
+    run, path = asyncio.run(run_to_end(url, loop(budget=Budget(tokens=1000)), Note(), llm=model))
     assert path[-1] == "budget_warning>stopped"
     assert run.status is Status.DONE
 

@@ -53,8 +53,8 @@ asking = Machine("asking", data=Question, max_steps=3)
 async def wondering(run: Run[Question]) -> Answered:
     """Ask one question."""
     cap, prompt = run.data.max_tokens, f"Who is {run.data.about}, and how is the weather there?"
-    # A model of its own for each scenario: breakers and penalties of one are not those of another.
-    model = f"claude-fake-{run.data.about}"
+    # A model of its own for each case: breakers and penalties of one are not those of another.
+    model = f"claude-fake-{run.data.about}-{cap}"
     if run.data.typed:
         person = await run.llm.ask(prompt, output=Person, max_tokens=cap, model=model)
         return Answered(said=person.name)
