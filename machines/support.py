@@ -191,7 +191,9 @@ def deeds(before: Sequence[Order], after: Sequence[Order], made: Sequence[Refund
 
 # --- the states ------------------------------------------------------------------------------------------------------
 
-support = Machine("support", data=Ticket, version="1", max_steps=30, deadline=days(5), budget=Budget(tokens=60_000, warn_at=0.6))
+support = Machine(
+    "support", data=Ticket, version="1", max_steps=30, deadline=days(5), budget=Budget(tokens=60_000, calls=80, warn_at=0.6)
+)
 OFFERED = Desk("", "")
 """Names the tools of each state. A visit uses those of its own shop and customer."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ChildFailed,
         DefinitionError,
         ErrorKind,
+        Looped,
         OutputInvalid,
         OverBudget,
         Refused,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
         StoreError,
     )
     from statecraft.llm.claude import Claude
+    from statecraft.llm.compaction import SlidingWindow, SummarizeOld
+    from statecraft.llm.loops import LoopPolicy
     from statecraft.llm.prices import Price
     from statecraft.machine.budget import Budget
     from statecraft.machine.child import Child
@@ -79,6 +82,7 @@ _HOME = {
         "ChildFailed",
         "DefinitionError",
         "ErrorKind",
+        "Looped",
         "OutputInvalid",
         "OverBudget",
         "Refused",
@@ -86,6 +90,11 @@ _HOME = {
         "StoreError",
     ),
     "llm.claude": ("Claude",),
+    "llm.compaction": (
+        "SlidingWindow",
+        "SummarizeOld",
+    ),
+    "llm.loops": ("LoopPolicy",),
     "llm.prices": ("Price",),
     "machine.budget": ("Budget",),
     "machine.child": ("Child",),
@@ -162,6 +171,8 @@ __all__ = [
     "HandlerFailed",
     "InvalidOutput",
     "LoopDetected",
+    "LoopPolicy",
+    "Looped",
     "Machine",
     "Outcome",
     "OutputInvalid",
@@ -177,11 +188,13 @@ __all__ = [
     "RunRecord",
     "Runtime",
     "Settings",
+    "SlidingWindow",
     "StateTimeout",
     "StatecraftError",
     "Status",
     "StepsExhausted",
     "StoreError",
+    "SummarizeOld",
     "TenantBudget",
     "Tool",
     "Usage",

@@ -21,6 +21,7 @@ from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
 from statecraft.engine.live import Hub
+from statecraft.engine.loop import MOVES
 from statecraft.engine.services import Services
 from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
@@ -152,7 +153,8 @@ class _Visits:
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
         """Re-execute one visit; None if it agrees with the move that ended it."""
         recorded = await self.store.calls(held.run_id, held.seq)
-        if move.event in BOUNDS and not _of_a_call(move, recorded):
+        of_moves = move.event == "loop_detected" and move.payload.get("what") == MOVES
+        if of_moves or (move.event in BOUNDS and not _of_a_call(move, recorded)):
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         held.visit.clock = _RecordedTime(stamp(move.at))
         for call in recorded:

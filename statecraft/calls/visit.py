@@ -40,6 +40,12 @@ class Recorded:
         raise revive(self.name, self.attempts, json.loads(self.result))
 
 
+def request_digest(kind: str, request: str, where: str) -> bytes:
+    """What a call with this request is named in the journal, if it is made in the lane `where`."""
+    named = f"lane {where}\n{kind}\n{request}" if where else f"{kind}\n{request}"
+    return hashlib.sha256(named.encode()).digest()
+
+
 @dataclass(slots=True)
 class Visit:
     """One visit: (run, seq) under one epoch. Knows the calls of earlier attempts at it and journals new ones."""
@@ -65,6 +71,8 @@ class Visit:
     """Tokens of the visit's finished calls."""
     parks: list[tuple[str, Park]] = field(default_factory=list)
     """Calls that gave the run up, each with its lane."""
+    slept: bool = False
+    """Whether the handler waited on purpose: then another look at the same state may find the world changed."""
     over: StoreError | None = None
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
@@ -120,8 +128,7 @@ class Visit:
     def identify(self, kind: str, request: str) -> tuple[bytes, int, str]:
         """(digest, occurrence, idempotency key) of the next call with this request in the lane it is made in."""
         where = lane.current()
-        named = f"lane {where}\n{kind}\n{request}" if where else f"{kind}\n{request}"
-        digest = hashlib.sha256(named.encode()).digest()
+        digest = request_digest(kind, request, where)
         occurrence = self.seen.get(digest, 0)
         self.seen[digest] = occurrence + 1
         self.made[(digest, occurrence)] = where

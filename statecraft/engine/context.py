@@ -21,6 +21,7 @@ from statecraft.engine.joining import Joining, mapped
 from statecraft.engine.machine_tool import MachineTool
 from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
+from statecraft.engine.toolbox import tool_request
 from statecraft.errors import ErrorKind, NotAllowed
 from statecraft.machine.child import Child
 from statecraft.machine.context import BudgetLeft, Run
@@ -60,7 +61,7 @@ class StepRun(Run[D]):
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
         if name == "llm":
-            self.llm = StepModel(self.scope, self.journal, self._services, self.use)
+            self.llm = StepModel(self.scope, self.journal, self._services, self.use, self._may_call_tools)
             return self.llm
         if name == "scope":
             self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws, self._used)
@@ -87,7 +88,7 @@ class StepRun(Run[D]):
             end = await self._family().call(tool.machine.definition, tool.payload(arguments))
             well(end)
             return end
-        request = canonical({"tool": tool.name, "arguments": dict(arguments)})
+        request = tool_request(tool.name, arguments)
 
         async def perform(call: Call) -> Reply:
             info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id, report=self._reporter(call))
@@ -177,6 +178,7 @@ class StepRun(Run[D]):
         """Let time pass, durably: a long sleep parks the run and holds nothing."""
         seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
         visit = self.journal
+        visit.slept = True
 
         async def perform(_call: Call) -> Reply:
             return Reply(canonical({"due": visit.clock.now() + int(max(0.0, seconds) * 1_000_000)}))

@@ -11,7 +11,7 @@ from statecraft.clock import Clock
 from statecraft.engine.context import StepRun
 from statecraft.engine.held import Held
 from statecraft.engine.limits import time_left, time_over
-from statecraft.errors import CallError, DataMutated, OutputInvalid, OverBudget
+from statecraft.errors import CallError, DataMutated, Looped, OutputInvalid, OverBudget
 from statecraft.machine.definition import Handler
 from statecraft.machine.event import (
     BudgetExhausted,
@@ -20,6 +20,7 @@ from statecraft.machine.event import (
     Event,
     HandlerFailed,
     InvalidOutput,
+    LoopDetected,
     StateTimeout,
     event_name,
 )
@@ -117,6 +118,8 @@ def _event_of(held: Held, error: Exception) -> Event:
         return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)
     if isinstance(error, OverBudget):
         return BudgetExhausted(used=error.used, limit=error.limit, unit=error.unit, scope=error.scope, message=said(error))
+    if isinstance(error, Looped):
+        return LoopDetected(what=error.name, message=said(error))
     if isinstance(error, CallError):
         return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=said(error))
     return _failed(held, error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from statecraft.calls.visit import Visit
+from statecraft.calls.visit import Recorded, Visit
 from statecraft.clock import stamp
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
@@ -15,6 +16,18 @@ from statecraft.store import port
 
 SNAPSHOT_FLOOR = 64 * 1024
 """Bytes of payload that are always cheap enough to fold again."""
+
+
+@dataclass(slots=True)
+class Lap:
+    """A move that later ones are compared with, to notice a run that goes round in circles (`engine.loop`)."""
+
+    data: Any
+    payload: str
+    recorded: Mapping[tuple[bytes, int], Recorded]
+    """The calls of its visit."""
+    made: list[int]
+    """When it and the same moves after it were made: the numbers of their visits."""
 
 
 @dataclass(slots=True)
@@ -53,6 +66,8 @@ class Held:
     """When the run was started."""
     warned: bool = False
     """Whether this process has told of a budget warning that has no row."""
+    laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
+    """One per state and event."""
     snapshot_from: int = SNAPSHOT_FLOOR
     """How many payload bytes make it worth looking whether to write a snapshot."""
 

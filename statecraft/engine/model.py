@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,26 +12,22 @@ from statecraft.calls import classify
 from statecraft.calls.call import Call, Reply, Scope, canonical
 from statecraft.calls.visit import Visit
 from statecraft.engine import live
-from statecraft.engine.fanout import together
 from statecraft.engine.services import Services
+from statecraft.engine.toolbox import Use, toolbox
 from statecraft.engine.transcript import Transcript, describe, size
-from statecraft.errors import CallError, ErrorKind, NotAllowed
+from statecraft.errors import NotAllowed
 from statecraft.llm import port
 from statecraft.llm.conversation import Limits, converse
 from statecraft.llm.output import Output
-from statecraft.machine.context import Model
+from statecraft.machine.context import BY_SETTINGS, Model
 from statecraft.records import Json, Usage
-from statecraft.tools import Tool, ToolArgumentsInvalid
-
-Use = Callable[[Tool[..., Any], Mapping[str, Any]], Awaitable[str]]
-"""Calls a tool of the state with JSON arguments; answers its result as JSON text."""
 
 
 class StepModel(Model):
     """The model as one visit's handler sees it."""
 
-    def __init__(self, scope: Scope, journal: Visit, services: Services, use: Use) -> None:
-        self._scope, self._journal, self._use_tool = scope, journal, use
+    def __init__(self, scope: Scope, journal: Visit, services: Services, use: Use, declared: Sequence[str]) -> None:
+        self._scope, self._journal, self._use_tool, self._declared = scope, journal, use, declared
         self._services = services
         self._transcript: Transcript | None = None
 
@@ -45,25 +42,33 @@ class StepModel(Model):
         max_tokens: int = 4096,
         repairs: int = 2,
         max_turns: int = 8,
+        tool_concurrency: int = 8,
+        check: Callable[[Any], Sequence[str]] | None = None,
+        context: Any = BY_SETTINGS,
     ) -> Any:
         """Ask, and answer with text or with a validated `output`. See `statecraft.Run.llm`."""
         wanted: Output[Any] = Output.of(output)
-        messages: list[port.Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        settings = self._services.settings
+        box = toolbox(tools, self._declared, self._use_tool, self._scope, self._journal.seq, tool_concurrency)
         request = port.Request(
             model=model or self._llm().model,
-            messages=messages,
+            # A copy: what the handler changes afterwards was not said.
+            messages=[{"role": "user", "content": prompt}] if isinstance(prompt, str) else copy.deepcopy(list(prompt)),
             system=system,
-            tools=tuple(_spec(tool) for tool in tools),
+            tools=box.specs,
             output=wanted.spec,
             max_tokens=max_tokens,
         )
-        offered = {tool.name: tool for tool in tools}
-
-        async def use_all(blocks: Sequence[port.Block]) -> list[port.Block]:
-            return await together([self._use(offered, block) for block in blocks])
-
-        limits = Limits(max_turns=max_turns, repairs=repairs)
-        answer = await converse(self._complete, use_all, request, output=wanted, limits=limits)
+        answer = await converse(
+            self._complete,
+            box.use_all,
+            request,
+            output=wanted,
+            limits=Limits(max_turns=max_turns, repairs=repairs),
+            check=check,
+            loops=settings.loops,
+            context=settings.context if context == BY_SETTINGS else context,
+        )
         return answer.value
 
     def _llm(self) -> port.LLM:
@@ -107,23 +112,6 @@ class StepModel(Model):
         self._transcript.stored(nodes)
         return _load(reply)
 
-    async def _use(self, offered: dict[str, Tool[..., Any]], block: port.Block) -> port.Block:
-        """Run one tool for the model. What goes wrong is told to the model as a result, unless nobody may go on."""
-        name, arguments = str(block.get("name")), block.get("input")
-        tool = offered.get(name)
-        if tool is None:
-            return _result(block, f"there is no tool {name!r}; there are: {', '.join(offered) or 'none'}", failed=True)
-        try:
-            tool.validate(arguments if isinstance(arguments, dict) else {})
-            text = await self._use_tool(tool, dict(arguments) if isinstance(arguments, dict) else {})
-        except ToolArgumentsInvalid as error:
-            return _result(block, str(error), failed=True)
-        except CallError as error:
-            if error.kind is ErrorKind.IN_DOUBT:
-                raise
-            return _result(block, error.message, failed=True)
-        return _result(block, tool.render(tool.load(text)), failed=False)
-
 
 BYTES_A_TOKEN = 3
 """Of a request, taken low: English and JSON have about four in UTF-8, most other scripts about three."""
@@ -136,26 +124,17 @@ def worst_case(sent: int, request: port.Request) -> Usage:
     return Usage(-(-sent // BYTES_A_TOKEN) + (TOOL_USE_TOKENS if request.tools else 0), request.max_tokens)
 
 
-def _spec(tool: Tool[..., Any]) -> port.ToolSpec:
-    spec = tool.spec
-    return port.ToolSpec(spec["name"], spec["description"], spec["input_schema"])
-
-
-def _result(block: port.Block, text: str, *, failed: bool) -> port.Block:
-    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": block.get("id"), "content": text}
-    return {**result, "is_error": True} if failed else result
-
-
 def _dump(reply: port.Reply) -> str:
-    return canonical(
-        {
-            "content": [dict(block) for block in reply.content],
-            "stop_reason": reply.stop_reason,
-            "model": reply.model,
-            "request_id": reply.request_id,
-            "usage": _counted(reply.usage),
-        }
-    )
+    stored: dict[str, Any] = {
+        "content": [dict(block) for block in reply.content],
+        "stop_reason": reply.stop_reason,
+        "model": reply.model,
+        "request_id": reply.request_id,
+        "usage": _counted(reply.usage),
+    }
+    if reply.stop_details is not None:
+        stored["stop_details"] = dict(reply.stop_details)
+    return canonical(stored)
 
 
 def _counted(usage: Usage) -> dict[str, Json]:
@@ -172,4 +151,5 @@ def _load(reply: Reply) -> port.Reply:
         usage=Usage(**stored["usage"]),
         model=stored["model"],
         request_id=stored["request_id"],
+        stop_details=stored.get("stop_details"),
     )

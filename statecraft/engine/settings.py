@@ -14,6 +14,8 @@ from statecraft.calls.budget import TenantBudget
 from statecraft.calls.limiter import RateLimit
 from statecraft.calls.retry import RetryPolicy
 from statecraft.errors import ConfigError, ErrorKind
+from statecraft.llm.compaction import ContextPolicy, SummarizeOld
+from statecraft.llm.loops import LoopPolicy
 from statecraft.llm.prices import Price, PriceBook
 
 
@@ -45,6 +47,10 @@ class Settings:
     """What models cost, by model id. What is not in it is looked up in the `prices` extra, if that is installed."""
     tenants: tuple[TenantBudget, ...] = ()
     """What the runs of each tenant may spend in each window of time. Give every runtime on a database the same."""
+    loops: LoopPolicy | None = field(default_factory=LoopPolicy)
+    """When repetition counts as a loop, of a model that calls tools and of a run that moves; None never."""
+    context: ContextPolicy | None = field(default_factory=SummarizeOld)
+    """How conversations are kept within the model's window; None lets them grow until the model refuses them."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False

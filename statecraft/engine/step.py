@@ -20,6 +20,7 @@ from statecraft.engine.handle import handle
 from statecraft.engine.held import SNAPSHOT_FLOOR, Held
 from statecraft.engine.jsonable import stored, to_json
 from statecraft.engine.limits import limit, overrun, wakes_at, warning
+from statecraft.engine.loop import loop
 from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
 from statecraft.engine.services import Services
 from statecraft.machine.data import Data
@@ -52,6 +53,9 @@ class Engine:
         if isinstance(answer, Ask):
             return await self._ask(held, answer)
         event, payload, data = fit(held, answer)
+        looped = loop(held, event, payload, self.services.settings.loops)
+        if looped is not None:
+            event, payload, data = fit(held, looped)
         decided = held.definition.decide(held.state, event, held.data)
         if isinstance(decided, Refusal):
             return await self._die(held, event, _unhandled(decided, event))

@@ -1,7 +1,10 @@
 """Language models behind one port, typed output, and the loop that follows one question to its answer."""
 
 from statecraft.llm.claude import Claude
-from statecraft.llm.conversation import Answer, HistoryInvalid, Limits, check_history, converse
+from statecraft.llm.compaction import ContextPolicy, SlidingWindow, SummarizeOld
+from statecraft.llm.conversation import Answer, Limits, converse
+from statecraft.llm.history import HistoryInvalid, check_history
+from statecraft.llm.loops import LoopPolicy
 from statecraft.llm.output import Output, OutputMismatch, repair_message
 from statecraft.llm.port import LLM, Block, Message, ModelError, OutputSpec, Reply, Request, ToolSpec
 from statecraft.llm.scripted import ScriptedLLM, ScriptExhausted, json_reply, text, together, tool_use
@@ -11,8 +14,10 @@ __all__ = [
     "Answer",
     "Block",
     "Claude",
+    "ContextPolicy",
     "HistoryInvalid",
     "Limits",
+    "LoopPolicy",
     "Message",
     "ModelError",
     "Output",
@@ -22,6 +27,8 @@ __all__ = [
     "Request",
     "ScriptExhausted",
     "ScriptedLLM",
+    "SlidingWindow",
+    "SummarizeOld",
     "ToolSpec",
     "check_history",
     "converse",

@@ -6,23 +6,22 @@ Everything the loop decides follows from the replies.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
-from statecraft.errors import CallError, ErrorKind, OutputInvalid, StatecraftError
-from statecraft.llm.output import Output, OutputMismatch, repair_message
+from statecraft.errors import CallError, ErrorKind, OutputInvalid
+from statecraft.llm.compaction import ContextPolicy
+from statecraft.llm.history import History
+from statecraft.llm.loops import LoopPolicy, Repeats
+from statecraft.llm.output import Output, OutputMismatch, fresh_message, repair_message
 from statecraft.llm.port import Block, Message, Reply, Request
+from statecraft.llm.room import Room
 
 T = TypeVar("T")
 
 _ANSWERED = frozenset({"end_turn", "stop_sequence"})
 _ONGOING = frozenset({"tool_use", "pause_turn", "max_tokens"})
-
-
-class HistoryInvalid(StatecraftError):
-    """A conversation that a provider would refuse: a tool call without exactly one result, or a result without its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Answer(Generic[T]):
     text: str
     """The answer's text, as written."""
     messages: tuple[Message, ...]
-    """The whole conversation, the final answer included."""
+    """The conversation as it was sent last, and the final answer."""
     turns: int
 
 
@@ -56,19 +55,28 @@ async def converse(
     *,
     output: Output[T],
     limits: Limits = Limits(),
+    check: Callable[[T], Sequence[str]] | None = None,
+    loops: LoopPolicy | None = None,
+    context: ContextPolicy | None = None,
 ) -> Answer[T]:
-    """Ask until there is an answer of the declared type.
+    """Ask until there is an answer of the declared type that `check` finds nothing wrong with.
 
     `ask` makes one model call. `use_all` runs the `tool_use` blocks of one reply and gives one `tool_result` for each, in
-    order; a failed tool is a result with `is_error`. Cut or unknown replies never reach it.
+    order; a failed tool is a result with `is_error`. Cut or unknown replies never reach it. `context` keeps the
+    conversation within the model's window: what it asks a model for goes through `ask` too.
 
-    Raises `OutputInvalid` (its cause is the last `OutputMismatch`), `CallError` with kind `refusal`, `context`, `invalid`
-    (cut off twice), `protocol` or `permanent` (too many turns or pauses), and whatever the callables raise.
+    Raises `OutputInvalid` (its cause is the last `OutputMismatch`), `Looped`, `CallError` with kind `refusal`, `context`,
+    `invalid` (cut off twice), `protocol` or `permanent` (too many turns or pauses), `HistoryInvalid` when the conversation
+    given cannot be sent, and whatever the callables raise.
     """
-    talk = _Talk(replace(request, output=output.spec), limits, list(request.messages))
+
+    async def summarise(asked: Request, wanted: Output[Any]) -> Any:
+        return (await converse(ask, _no_tools, asked, output=wanted, limits=Limits(max_turns=1, repairs=1))).value
+
+    room = Room(History(request.messages), context, ask, summarise)
+    talk = _Talk(replace(request, output=output.spec), limits, room, None if loops is None else Repeats(loops))
     while True:
-        check_history(talk.messages)
-        reply = await ask(replace(talk.request, messages=tuple(talk.messages)))
+        reply = await room.ask(talk.request)
         _refuse_unusable(reply, talk.request.model)
         if reply.stop_reason == "max_tokens":
             talk.raise_cap()
@@ -78,13 +86,25 @@ async def converse(
             talk.count_pause()
         elif reply.stop_reason == "tool_use":
             talk.count_turn()
-            talk.refuse_repeated_calls()
-            talk.say(list(await use_all(reply.tool_uses)))
+            talk.answer_calls(reply.tool_uses, await use_all(reply.tool_uses))
         else:
             try:
-                return Answer(output.parse(talk.heard), talk.heard, tuple(talk.messages), talk.turns)
+                value = _sound(output.parse(talk.heard), check)
             except OutputMismatch as e:
                 talk.repair(e)
+            else:
+                return Answer(value, talk.heard, tuple(room.history.messages), talk.turns)
+
+
+async def _no_tools(uses: Sequence[Block]) -> Sequence[Block]:
+    raise CallError(f"the model asks for {uses[0].get('name')!r}, but was given no tools", kind=ErrorKind.PROTOCOL)
+
+
+def _sound(value: T, check: Callable[[T], Sequence[str]] | None) -> T:
+    problems = () if check is None else check(value)
+    if problems:
+        raise OutputMismatch(problems)
+    return value
 
 
 @dataclass(slots=True)
@@ -93,7 +113,8 @@ class _Talk:
 
     request: Request
     limits: Limits
-    messages: list[Message]
+    room: Room
+    repeats: Repeats | None
     turns: int = 1
     pauses: int = 0
     repairs: int = 0
@@ -102,15 +123,21 @@ class _Talk:
     """The text since our last message; a paused answer continues it."""
     mismatch: tuple[str, ...] = ()
     """What was wrong with the answer before."""
+    before: tuple[list[Message], int, int] = field(default_factory=lambda: ([], 0, 0))
+    """The conversation without the first wrong answer, the turns it took, and how often it had been rewritten."""
 
     def hear(self, reply: Reply) -> None:
+        repeated = self.room.history.repeated([str(block.get("id")) for block in reply.tool_uses])
+        if repeated is not None:
+            # Every call needs a result of its own, so one with an earlier call's id must not be executed.
+            raise self.failed(f"the model gave the id {repeated} to two tool calls", ErrorKind.PROTOCOL)
         # A reply of nothing but empty text cannot be sent back: the provider refuses empty blocks.
         if reply.text.strip() or any(block.get("type") != "text" for block in reply.content):
-            self.messages.append({"role": "assistant", "content": list(reply.content)})
+            self.room.history.add({"role": "assistant", "content": list(reply.content)})
         self.heard += reply.text
 
     def say(self, content: str | list[Block]) -> None:
-        self.messages.append({"role": "user", "content": content})
+        self.room.history.add({"role": "user", "content": content})
         self.heard = ""
 
     def raise_cap(self) -> None:
@@ -130,12 +157,10 @@ class _Talk:
             raise self.failed(f"no answer after {self.turns} turns; the model still asks for tools", ErrorKind.PERMANENT)
         self.turns += 1
 
-    def refuse_repeated_calls(self) -> None:
-        """Every call needs a result of its own, so one with an earlier call's id must not be executed."""
-        calls = [str(block.get("id")) for message in self.messages for block in _calls(message)]
-        repeated = next((call for call, times in Counter(calls).items() if times > 1), None)
-        if repeated is not None:
-            raise self.failed(f"the model gave the id {repeated} to two tool calls", ErrorKind.PROTOCOL)
+    def answer_calls(self, uses: Sequence[Block], results: Sequence[Block]) -> None:
+        """Hand the results over, with a word about it if the model goes round in circles."""
+        notes = [] if self.repeats is None else self.repeats.see(uses, results)
+        self.say([*results, *({"type": "text", "text": note} for note in notes)])
 
     def repair(self, mismatch: OutputMismatch) -> None:
         tried = f"after {self.repairs} repairs" if self.repairs else "as answered"
@@ -144,7 +169,22 @@ class _Talk:
             raise OutputInvalid(message, kind=ErrorKind.INVALID, name=self.request.model, attempts=self.repairs + 1) from mismatch
         self.repairs += 1
         self.mismatch = mismatch.errors
-        self.say(repair_message(mismatch.errors))
+        structured, (kept, *since) = self.request.output is not None, self.before
+        if self.repairs == 1:
+            self.before = (self._asked(), self.turns, self.room.rewritten)
+        elif since == [self.turns, self.room.rewritten]:
+            # Correcting the answer did not help: ask anew, without the answers that led astray.
+            self.room.begin_again(kept)
+            self.say(fresh_message(mismatch.errors, self.heard, structured=structured))
+            return
+        self.say(repair_message(mismatch.errors, structured=structured))
+
+    def _asked(self) -> list[Message]:
+        """The conversation up to our last message."""
+        messages = list(self.room.history.messages)
+        while messages[-1]["role"] == "assistant":
+            messages.pop()
+        return messages
 
     def failed(self, message: str, kind: ErrorKind) -> CallError:
         return CallError(message, kind=kind, name=self.request.model)
@@ -154,61 +194,11 @@ def _refuse_unusable(reply: Reply, model: str) -> None:
     """Fail closed on every stop that is not known to be an answer or a step towards one."""
     stop, uses = reply.stop_reason, bool(reply.tool_uses)
     if stop == "refusal":
-        raise CallError("the model declined to answer", kind=ErrorKind.REFUSAL, name=model)
-    if stop == "model_context_window_exceeded":
-        raise CallError("the conversation is too long for the model's context window", kind=ErrorKind.CONTEXT, name=model)
+        category = (reply.stop_details or {}).get("category")
+        why = f" (category {category})" if category else ""
+        raise CallError(f"the model declined to answer{why}", kind=ErrorKind.REFUSAL, name=model)
     if stop not in _ANSWERED | _ONGOING:
         raise CallError(f"the model stopped for an unknown reason: {stop}", kind=ErrorKind.REFUSAL, name=model)
     if stop != "max_tokens" and uses != (stop == "tool_use"):
         found = "tool calls" if uses else "no tool call"
         raise CallError(f"the model stopped with {stop}, but its reply has {found}", kind=ErrorKind.PROTOCOL, name=model)
-
-
-def check_history(messages: Sequence[Message]) -> None:
-    """Raise `HistoryInvalid` unless every tool call is answered exactly once, first thing in the next user message."""
-    if not messages or messages[0].get("role") == "assistant":
-        raise HistoryInvalid("a conversation starts with a user message")
-    seen: set[str] = set()
-    waiting: list[str] = []
-    for place, message in enumerate(messages):
-        blocks = _blocks(message, place)
-        if message["role"] == "assistant":
-            calls = [str(block.get("id")) for block in _calls(message)]
-            if len(set(calls)) < len(calls) or seen & set(calls):
-                raise HistoryInvalid(f"message {place}: a tool call repeats the id of an earlier one")
-            seen.update(calls)
-            waiting.extend(calls)
-        else:
-            _check_results(blocks, waiting, place)
-            waiting = []
-    if waiting:
-        raise HistoryInvalid(f"tool call {waiting[0]} has no result")
-
-
-def _calls(message: Message) -> Sequence[Block]:
-    content = message["content"]
-    return [] if isinstance(content, str) else [block for block in content if block.get("type") == "tool_use"]
-
-
-def _blocks(message: Message, place: int) -> Sequence[Block]:
-    if message.get("role") not in ("user", "assistant", "system"):
-        raise HistoryInvalid(f"message {place}: role {message.get('role')!r} is not user, assistant or system")
-    content = message.get("content")
-    if isinstance(content, str):
-        return ()
-    if not isinstance(content, (list, tuple)) or not all(isinstance(block, Mapping) and "type" in block for block in content):
-        raise HistoryInvalid(f"message {place}: content is neither text nor a list of blocks")
-    return content
-
-
-def _check_results(blocks: Sequence[Block], waiting: Sequence[str], place: int) -> None:
-    kinds = [block["type"] == "tool_result" for block in blocks]
-    if kinds != sorted(kinds, reverse=True):
-        raise HistoryInvalid(f"message {place}: tool results must come before everything else")
-    answered = [str(block.get("tool_use_id")) for block in blocks if block["type"] == "tool_result"]
-    for missing in set(waiting) - set(answered):
-        raise HistoryInvalid(f"message {place}: tool call {missing} has no result")
-    for stray in set(answered) - set(waiting):
-        raise HistoryInvalid(f"message {place}: result {stray} answers no tool call of the message before")
-    if len(answered) > len(waiting):
-        raise HistoryInvalid(f"message {place}: a tool call is answered twice")

@@ -175,6 +175,7 @@ def _reply(message: object, request_id: str | None) -> Reply:
         usage=Usage(sent + cached + read, _count(usage, "output_tokens"), read, cached),
         model=str(plain.get("model", "")),
         request_id=request_id,
+        stop_details=details if isinstance(details := plain.get("stop_details"), dict) else None,
     )
 
 

@@ -23,6 +23,8 @@ T = TypeVar("T")
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _SHOWN = 20
 """Errors sent back to the model at most."""
+_RECALLED = 2_000
+"""Characters of a wrong answer that are shown when the model is asked anew."""
 _QUOTED = 60
 """Characters of a wrong value that are quoted back."""
 
@@ -88,10 +90,23 @@ class Output(Generic[T]):
         return cast(T, value.value if self.wrapped else value)
 
 
-def repair_message(errors: Sequence[str]) -> str:
+def repair_message(errors: Sequence[str], *, structured: bool = True) -> str:
     """What the model is told about an answer that does not fit."""
     listed = "\n".join(f"- {error}" for error in errors)
+    if not structured:
+        return f"Your answer cannot be taken as it is:\n{listed}\nSend the complete, corrected answer and nothing else."
     return f"Your answer does not fit the required JSON schema:\n{listed}\nSend the complete, corrected JSON and nothing else."
+
+
+def fresh_message(errors: Sequence[str], answer: str, *, structured: bool = True) -> str:
+    """What the model is told when it is asked anew, without its wrong answers in the conversation."""
+    listed = "\n".join(f"- {error}" for error in errors)
+    shown = answer if len(answer) <= _RECALLED else answer[:_RECALLED] + "..."
+    wanted = "the complete JSON" if structured else "the complete answer"
+    return (
+        f"An earlier answer to this was:\n{shown}\nIt could not be taken:\n{listed}\n"
+        f"Work the answer out anew, without these mistakes, and send {wanted} and nothing else."
+    )
 
 
 def _build(kind: Any) -> Output[Any]:

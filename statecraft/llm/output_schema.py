@@ -15,6 +15,9 @@ from statecraft.records import Json
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 _DROPPED = frozenset({"title", "discriminator", "additionalProperties", "$defs"})
 """Keywords that say nothing to a model or are written anew."""
+_MOST_OPTIONAL = 24
+_MOST_UNIONS = 16
+"""Where providers give up turning a schema into a grammar ("compiled grammar is too large")."""
 
 
 def constrained(schema: Mapping[str, Json], name: str) -> dict[str, Json]:
@@ -24,6 +27,7 @@ def constrained(schema: Mapping[str, Json], name: str) -> dict[str, Json]:
     result = _convert(schema, name)
     if definitions:
         result["$defs"] = {key: _convert(inner, key) for key, inner in definitions.items()}
+    _refuse_excess(result, name)
     return result
 
 
@@ -103,6 +107,26 @@ def _refuse_recursion(definitions: Mapping[str, Mapping[str, Json]], name: str) 
             if key not in reached:
                 reached.add(key)
                 waiting.extend(uses.get(key, ()))
+
+
+def _refuse_excess(result: Mapping[str, Json], name: str) -> None:
+    objects = [schema for schema in _schemas(result) if "properties" in schema]
+    optional = sum(len(schema["properties"]) - len(schema.get("required", ())) for schema in objects)
+    if optional > _MOST_OPTIONAL:
+        fix = "make fields required (`X | None` without a default is), or ask for it in parts"
+        _refuse(name, f"has {optional} optional fields, and the model can be held to {_MOST_OPTIONAL}", fix)
+    unions = sum("anyOf" in schema for schema in _schemas(result))
+    if unions > _MOST_UNIONS:
+        _refuse(name, f"has {unions} fields of several types, and the model can be held to {_MOST_UNIONS}", "ask for it in parts")
+
+
+def _schemas(schema: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
+    """A converted schema and everything inside it; a definition counts once, however often it is used."""
+    yield schema
+    inside = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), *schema.get("anyOf", ())]
+    inside += [*schema.get("allOf", ()), *([schema["items"]] if "items" in schema else ())]
+    for each in inside:
+        yield from _schemas(each)
 
 
 def _references(schema: Json) -> Iterator[str]:

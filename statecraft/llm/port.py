@@ -61,6 +61,8 @@ class Reply:
     usage: Usage
     model: str
     request_id: str | None = None
+    stop_details: Mapping[str, Json] | None = None
+    """More about the stop, such as the `category` of a refusal."""
 
     @property
     def text(self) -> str:

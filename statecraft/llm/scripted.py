@@ -28,6 +28,7 @@ Pattern = str | re.Pattern[str] | Callable[[Request], bool]
 function says of the request."""
 Rule = tuple[Pattern, Line | Answerer]
 
+_MADE = re.compile(r"toolu_\d+_\d+")
 _QUOTED = 120
 """Characters of a request that an error quotes."""
 
@@ -169,9 +170,19 @@ def _reply(line: Line, request: Request) -> Reply:
     if isinstance(line, ModelError):
         raise line
     reply = line if isinstance(line, Reply) else text(line) if isinstance(line, str) else json_reply(line)
-    content = tuple(_identified(block, f"toolu_{len(request.messages)}_{place}") for place, block in enumerate(reply.content))
+    turn = _number(request) if reply.tool_uses else 0
+    content = tuple(_identified(block, f"toolu_{turn}_{place}") for place, block in enumerate(reply.content))
     usage = reply.usage if reply.usage != Usage() else Usage(_tokens([request.system, *request.messages]), _tokens(content))
     return replace(reply, content=content, usage=usage, model=reply.model or request.model)
+
+
+def _number(request: Request) -> int:
+    """A number for the tool calls of this reply that those of the conversation do not have. It is longer than the
+    conversation where that was made shorter."""
+    blocks = [block for each in request.messages if not isinstance(each["content"], str) for block in each["content"]]
+    ids = [str(block.get("id")) for block in blocks if block.get("type") == "tool_use"]
+    turns = [int(each.split("_")[1]) for each in ids if _MADE.fullmatch(each)]
+    return max([len(request.messages), *(turn + 1 for turn in turns)])
 
 
 def _identified(block: Block, id: str) -> Block:

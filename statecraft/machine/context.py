@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from statecraft.machine.child import Child
 from statecraft.machine.data import D, Data
@@ -28,6 +28,10 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
 T6 = TypeVar("T6")
+
+
+BY_SETTINGS: Final = "by settings"
+"""Do as the runtime's settings say."""
 
 
 class ToolLike(Protocol[P, R_co]):
@@ -80,6 +84,9 @@ class Model(Protocol):
         max_tokens: int = 4096,
         repairs: int = 2,
         max_turns: int = 8,
+        tool_concurrency: int = 8,
+        check: Callable[[str], Sequence[str]] | None = None,
+        context: Any = BY_SETTINGS,
     ) -> str: ...
     @overload
     async def ask(
@@ -93,6 +100,9 @@ class Model(Protocol):
         max_tokens: int = 4096,
         repairs: int = 2,
         max_turns: int = 8,
+        tool_concurrency: int = 8,
+        check: Callable[[T], Sequence[str]] | None = None,
+        context: Any = BY_SETTINGS,
     ) -> T: ...
     async def ask(
         self,
@@ -105,12 +115,21 @@ class Model(Protocol):
         max_tokens: int = 4096,
         repairs: int = 2,
         max_turns: int = 8,
+        tool_concurrency: int = 8,
+        check: Callable[[Any], Sequence[str]] | None = None,
+        context: Any = BY_SETTINGS,
     ) -> Any:
         """Ask, let the model use `tools`, and give its answer back as `output` (its text by default).
 
         `prompt` is one user message or a whole conversation. `model` defaults to the runtime's. `max_tokens` limits each
-        reply, `max_turns` the rounds of tool use, `repairs` how often an answer that does not validate is sent back.
-        Raises `CallError`, and `OutputInvalid` when the last repair did not help.
+        reply, `max_turns` the rounds of tool use, `tool_concurrency` the tools that run at once, `repairs` how often an
+        answer that does not validate is sent back. `check` says what else is wrong with an answer, as sentences for the
+        model; no sentences, no repair. `context` is a `SummarizeOld`, a `SlidingWindow` or another context policy, or None
+        for no compaction; by default the settings decide.
+
+        Raises `CallError`; of its subclasses `OutputInvalid` when the last repair did not help, and `Looped` when the
+        model keeps making one call with one result. `NotAllowed` if the state does not declare one of the tools: then
+        nobody was asked.
         """
         ...
 

@@ -215,6 +215,6 @@ def test_the_first_alert_of_several_calls_stays_with_the_park_that_counts() -> N
     visit = visit_on(Submitted(), ManualClock())
     visit.park(50, Waiting.QUOTA, "no money")
     visit.park(10, Waiting.RETRY)
+    visit.park(90, Waiting.QUOTA, "other")
     assert visit.parked is not None
     assert (visit.parked.due_at, visit.parked.why, visit.parked.alert) == (10, Waiting.RETRY, "no money")
-    assert visit.park(90, Waiting.QUOTA, "other").alert == "no money"

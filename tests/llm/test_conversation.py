@@ -183,7 +183,7 @@ def test_an_answer_that_does_not_fit_is_repaired() -> None:
     first, second = requests[1].messages[-1], requests[2].messages[-1]
     assert "- the answer is not one complete JSON object" in first["content"]
     assert "- n: Input should be less than or equal to 10 (got 99)" in second["content"]
-    assert requests[2].messages[-2]["content"] == [{"type": "text", "text": '{"n": 99}'}]
+    assert requests[1].messages[-2]["content"] == [{"type": "text", "text": "three"}]
     assert answer.turns == 1
 
 

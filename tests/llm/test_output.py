@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import anthropic
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from statecraft.errors import ConfigError
 from statecraft.llm import Output, OutputMismatch, repair_message
@@ -165,6 +165,31 @@ def test_an_output_is_built_once_per_type() -> None:
 def test_a_type_the_model_cannot_be_told_is_refused_with_the_fix(kind: type[Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Output.of(kind)
+
+
+def many(kind: Any, number: int) -> type[BaseModel]:
+    fields: dict[str, Any] = {f"field_{each}": kind for each in range(number)}
+    return create_model("Many", **fields)
+
+
+def test_more_optional_fields_than_a_grammar_can_hold_are_refused() -> None:
+    assert Output.of(many((int, 0), 24)).spec is not None
+    with pytest.raises(ConfigError, match=r"output Many has 25 optional fields.*make fields required"):
+        Output.of(many((int, 0), 25))
+
+
+def test_more_unions_than_a_grammar_can_hold_are_refused() -> None:
+    assert Output.of(many((int | None, ...), 16)).spec is not None
+    with pytest.raises(ConfigError, match=r"output Many has 17 fields of several types.*ask for it in parts"):
+        Output.of(many((int | None, ...), 17))
+
+
+def test_what_a_definition_holds_counts_as_well() -> None:
+    inner = many((int, 0), 20)
+    more: dict[str, Any] = {f"more_{each}": (int, 0) for each in range(5)}
+    outer = create_model("Outer", first=(inner, ...), **more)
+    with pytest.raises(ConfigError, match="has 25 optional fields"):
+        Output.of(outer)
 
 
 @pytest.mark.parametrize(

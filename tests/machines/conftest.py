@@ -58,6 +58,9 @@ class FakeModel:
         max_tokens: int = 4096,
         repairs: int = 2,
         max_turns: int = 8,
+        tool_concurrency: int = 8,
+        check: Callable[[Any], Sequence[str]] | None = None,
+        context: Any = None,
     ) -> Any:
         assert isinstance(prompt, str)
         self.prompts.append(prompt)
