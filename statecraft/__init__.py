@@ -14,9 +14,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from statecraft.calls.breaker import BreakerPolicy
     from statecraft.calls.budget import TenantBudget
+    from statecraft.calls.gate import GatePolicy
     from statecraft.calls.limiter import RateLimit
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
+    from statecraft.decisions import Approve, DidNotHappen, GiveUp, Happened, Modify, Reject
     from statecraft.engine.machine_tool import machine_tool
     from statecraft.engine.settings import Settings
     from statecraft.errors import (
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 _HOME = {
     "calls.breaker": ("BreakerPolicy",),
     "calls.budget": ("TenantBudget",),
+    "calls.gate": ("GatePolicy",),
     "calls.limiter": ("RateLimit",),
     "calls.retry": ("RetryPolicy",),
     "clock": (
@@ -74,6 +77,14 @@ _HOME = {
         "hours",
         "minutes",
         "seconds",
+    ),
+    "decisions": (
+        "Approve",
+        "DidNotHappen",
+        "GiveUp",
+        "Happened",
+        "Modify",
+        "Reject",
     ),
     "engine.machine_tool": ("machine_tool",),
     "engine.settings": ("Settings",),
@@ -150,6 +161,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Append",
+    "Approve",
     "Ask",
     "BreakerPolicy",
     "Budget",
@@ -164,22 +176,28 @@ __all__ = [
     "Data",
     "DeadlinePassed",
     "DefinitionError",
+    "DidNotHappen",
     "Divergence",
     "ErrorKind",
     "Event",
     "Failure",
+    "GatePolicy",
+    "GiveUp",
     "HandlerFailed",
+    "Happened",
     "InvalidOutput",
     "LoopDetected",
     "LoopPolicy",
     "Looped",
     "Machine",
+    "Modify",
     "Outcome",
     "OutputInvalid",
     "OverBudget",
     "Price",
     "RateLimit",
     "Refused",
+    "Reject",
     "Replay",
     "RetryPolicy",
     "ReviewExpired",

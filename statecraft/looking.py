@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Literal, overload
 
-from statecraft.clock import stamp
+from statecraft.clock import Clock, stamp
 from statecraft.engine.live import Follower, Hub, Live
 from statecraft.engine.versions import difference
 from statecraft.errors import ConfigError, NotFound, VersionMismatch
@@ -28,9 +28,14 @@ from statecraft.store import port
 from statecraft.worker.worker import ANY, Worker
 
 
-def settled(run: RunRecord) -> bool:
-    """Whether a run has ended or waits for a person, so that waiting for it longer is pointless."""
-    return run.status.closed or (run.status is Status.WAITING and run.waiting_for is Waiting.REVIEW)
+def settled(run: RunRecord, now: int) -> bool:
+    """Whether a run has ended or waits for a person, so that waiting for it longer is pointless.
+
+    Not if it is due: then somebody has decided, or the time to decide is over, and it only waits to be claimed.
+    """
+    if run.status is not Status.WAITING or run.waiting_for is not Waiting.REVIEW:
+        return run.status.closed
+    return run.due_at is None or now < stamp(run.due_at)
 
 
 class Looking:
@@ -43,6 +48,7 @@ class Looking:
     _numbers: dict[str, int]
     _worker: Worker
     _live: Hub
+    _clock: Clock
 
     async def get(self, run_id: str) -> RunRecord:
         """The run's head. Raises `NotFound`."""
@@ -142,7 +148,7 @@ class Looking:
                 for one in _merged(entries, waiting):
                     after = one.pos if isinstance(one, FeedEntry) else after
                     yield one
-                if settled(run) and not entries:
+                if settled(run, self._clock.now()) and not entries:
                     return
                 # What came behind an entry that was not read yet waits for it.
                 while not entries and not follower.recorded and all(piece.seq <= run.seq for piece in waiting):
@@ -170,7 +176,7 @@ class Looking:
         while True:
             changed = self._worker.changing(raw or ANY)
             # Looked at before the feed is read: what made it settled is then in the feed already.
-            over = raw is not None and settled(await self._store.run(raw))
+            over = raw is not None and settled(await self._store.run(raw), self._clock.now())
             entries = await self._store.feed(after, raw)
             for entry in entries:
                 after = entry.pos

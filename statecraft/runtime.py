@@ -11,9 +11,10 @@ from typing import Any, Self, TypeVar, cast
 
 from statecraft import trace
 from statecraft.calls.visit import Visit
-from statecraft.clock import Clock, SystemClock, micros, stamp
+from statecraft.clock import Clock, SystemClock, micros
+from statecraft.decisions import Decision
 from statecraft.engine import decide as decisions
-from statecraft.engine import owner
+from statecraft.engine import owner, verdict
 from statecraft.engine.assembly import call_stack
 from statecraft.engine.begin import first, machine_spec
 from statecraft.engine.children import machines_of
@@ -211,7 +212,7 @@ class Runtime(Looking):
                 while True:
                     changed = self._worker.changing(raw)
                     run = await self._store.run(raw)
-                    if settled(run):
+                    if settled(run, self._clock.now()):
                         return run
                     if (failure := self._worker.trouble(raw)) is not None:
                         raise failure
@@ -237,6 +238,22 @@ class Runtime(Looking):
         self._worker.signal(raw)
         return await self._store.run(raw)
 
+    async def decide(self, run_id: str, decision: Decision, *, by: str, review: str | None = None) -> RunRecord:
+        """Decide a question about one call of a run, in the name of `by`, and let the run go on in the background.
+
+        `review` is the id of the `ReviewRecord`, or the beginning of it; it may be left out while exactly one question
+        about a call is open. Raises `NotFound`, `RunClosed`, `NotWaiting`, `IllegalEvent` (the question takes other
+        decisions), `InvalidPayload` (arguments or result do not fit the tool), `AlreadyDecided`, `DecisionLate`,
+        `Superseded` or `VersionMismatch`; nothing was written then.
+        """
+        raw = raw_id(run_id)
+        definition = await self._definition_of(await self._store.run(raw))
+        await verdict.record(self._store, self._clock, definition, raw, decision, by, review)
+        if self.settings.take != "none":
+            self._worker.look_after(raw)
+        self._worker.signal(raw)
+        return await self._store.run(raw)
+
     async def resume(self, run_id: str, *, force: bool = False) -> RunRecord:
         """Continue a run from its last durable point.
 
@@ -247,8 +264,7 @@ class Runtime(Looking):
         if run.status.closed:
             raise RunClosed(f"run {run.id} is {run.status} in {run.state}; there is nothing to resume")
         await self._definition_of(run)
-        expired = run.due_at is not None and self._clock.now() >= stamp(run.due_at)
-        if settled(run) and not expired:
+        if settled(run, self._clock.now()):
             return run
         takeover = run.owner is not None and (force or owner.gone(run.owner))
         await self._worker.claim(raw_id(run.id), epoch=run.epoch if takeover else None)

@@ -55,7 +55,7 @@ class Action:
     """`safe`, `low`, `medium` or `high`."""
     digest: bytes
     """SHA-256 of tool and arguments: what an approval is bound to."""
-    check: Callable[[Mapping[str, Json]], None]
+    check: Callable[[Mapping[str, Json]], object]
     """Raises if other arguments would not fit the tool."""
     perform: Callable[[Mapping[str, Json]], Callable[[Call], Awaitable[Reply]]]
     """The attempt with other arguments."""

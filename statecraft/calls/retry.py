@@ -135,6 +135,8 @@ class Retry:
             return 1
         last = earlier[-1]
         if last.kind == "begun":
+            if call.attempt > last.attempt:  # A person said that it did not happen (see `calls.doubt`).
+                return call.attempt
             raise InDoubt(
                 f"{call.name} began at {last.at.isoformat()} and its outcome is unknown; it is not run again "
                 f"(idempotency key {call.key})",

@@ -18,19 +18,22 @@ def build(
     uniform: Callable[[], float],
     *,
     gate: Middleware | None = None,
+    doubt: Middleware | None = None,
     budget: Middleware | None = None,
     breaker: Middleware | None = None,
     limiter: Middleware | None = None,
 ) -> Next:
     """The call stack of a runtime, outermost first; a member that is None is left out.
 
-    Recall stands outside retry so that a finished call costs nothing. The gate stands between them, so that a question
-    is asked once per call. Budget, breaker and limiter stand inside, so that each attempt is counted.
+    Recall stands outside retry so that a finished call costs nothing. Gate and doubt stand between them, so that a
+    question is asked once per call, and of exactly what would run. Budget, breaker and limiter stand inside, so that
+    each attempt is counted.
     """
     stack: tuple[Middleware | None, ...] = (
         span,
         recall,
         gate,
+        doubt,
         Retry(policy, uniform),
         budget,
         breaker,

@@ -6,17 +6,32 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from statecraft.calls import lane
-from statecraft.calls.call import Call, Reply
+from statecraft.calls.call import Call, Reply, canonical
 from statecraft.calls.park import Park, combined
 from statecraft.clock import Clock
-from statecraft.errors import CallError, ChildFailed, ErrorKind, InDoubt, OutputInvalid, OverBudget, StoreError, StoreUnavailable
+from statecraft.errors import (
+    CallError,
+    ChildFailed,
+    ErrorKind,
+    InDoubt,
+    Looped,
+    OutputInvalid,
+    OverBudget,
+    Rejected,
+    ReviewUnanswered,
+    StoreError,
+    StoreUnavailable,
+)
 from statecraft.ids import idempotency_key
 from statecraft.records import AttemptRecord, CallRecord, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
+
+CHANGED = "changed"
+"""Where the row of a call says that a person changed its arguments, beside what the handler asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,13 @@ class Visit:
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
 
+    asks: list[port.CallReview] = field(default_factory=list)
+    """Questions about calls that wait for a person; written when the run parks."""
+    alerts: list[str] = field(default_factory=list)
+    """What people should hear of when the run parks."""
+    changes: dict[tuple[bytes, int], dict[str, Any]] = field(default_factory=dict)
+    """What a person put in the place of a call's arguments; kept with its row."""
+
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
         self.over = self.over or why
@@ -100,8 +122,13 @@ class Visit:
     def drop(self, lanes: Sequence[str]) -> list[tuple[bytes, int]]:
         """Forget that calls in these lanes wait for anything: others were chosen. Answers the finished calls that no
         other code has made in this execution, which are those of the lanes, from this execution and earlier ones."""
-        self.parks = [(where, park) for where, park in self.parks if not any(lane.inside(where, each) for each in lanes)]
-        kept = {key for key, where in self.made.items() if not any(lane.inside(where, each) for each in lanes)}
+
+        def stays(where: str) -> bool:
+            return not any(lane.inside(where, each) for each in lanes)
+
+        self.parks = [(where, park) for where, park in self.parks if stays(where)]
+        self.asks = [ask for ask in self.asks if stays(self.made.get((ask.digest, ask.occurrence), ""))]
+        kept = {key for key, where in self.made.items() if stays(where)}
         return sorted(self.recorded.keys() - kept)
 
     @classmethod
@@ -122,8 +149,11 @@ class Visit:
         """Take a finished call of an earlier execution into account."""
         text = json.dumps(call.result, separators=(",", ":"), ensure_ascii=False)
         outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name, call.cost, call.price_source)
-        self.recorded[(bytes.fromhex(call.digest), call.occurrence)] = outcome
+        place = (bytes.fromhex(call.digest), call.occurrence)
+        self.recorded[place] = outcome
         self.usage += call.usage
+        if isinstance(call.request, dict) and CHANGED in call.request:
+            self.changes[place] = call.request[CHANGED]
 
     def identify(self, kind: str, request: str) -> tuple[bytes, int, str]:
         """(digest, occurrence, idempotency key) of the next call with this request in the lane it is made in."""
@@ -145,6 +175,8 @@ class Visit:
     async def record(self, call: Call, outcome: Recorded, started_at: int) -> None:
         """Make the outcome durable. When this returns, the call never runs again."""
         self._still_open()
+        if self.changes and (change := self.changes.get((call.digest, call.occurrence))) is not None:
+            call = replace(call, request=canonical({**json.loads(call.request), CHANGED: change}))
         mark = self._hash(call, outcome)
         # No await between taking the index and submitting: writes land in the order they are submitted.
         idx = self.gaps.pop(0) if self.gaps else len(self.hashes)
@@ -216,6 +248,11 @@ class Visit:
             outcome.usage.output_tokens,
         )
 
+    def note(self, call: Call) -> str:
+        """What whoever reads the call's result must know first: a person changed what was asked. Empty if nobody did."""
+        change = self.changes.get((call.digest, call.occurrence))
+        return "" if change is None else f"[a reviewer changed the arguments to {canonical(change['arguments'])}]\n"
+
     def attempts(self, call: Call) -> list[AttemptRecord]:
         """Attempts of this call that failed or began before, oldest first."""
         return self.tried.get((call.digest, call.occurrence), [])
@@ -248,11 +285,21 @@ def failed(error: CallError) -> str:
     return json.dumps(detail, separators=(",", ":"), ensure_ascii=False)
 
 
+CLASSES: dict[str, type[CallError]] = {
+    "ChildFailed": ChildFailed,
+    "InDoubt": InDoubt,
+    "Looped": Looped,
+    "OutputInvalid": OutputInvalid,
+    "Rejected": Rejected,
+    "ReviewUnanswered": ReviewUnanswered,
+}
+"""Errors that are raised again as what they were."""
+
+
 def revive(name: str, attempts: int, stored: dict[str, Any]) -> CallError:
     """The error that `failed` wrote down."""
     if stored.get("class") == "OverBudget":
         told = {field: stored[field] for field in ("unit", "scope", "used", "limit")}
         return OverBudget(stored["message"], name=name, attempts=attempts, **told)
-    classes: dict[str, type[CallError]] = {"OutputInvalid": OutputInvalid, "InDoubt": InDoubt, "ChildFailed": ChildFailed}
-    made = classes.get(stored.get("class", ""), CallError)
+    made = CLASSES.get(stored.get("class", ""), CallError)
     return made(stored["message"], kind=ErrorKind(stored["kind"]), name=name, attempts=attempts)

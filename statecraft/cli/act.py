@@ -12,6 +12,7 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.fields import Fields, build, read_fields
 from statecraft.cli.screen import count
 from statecraft.cli.verb import DrivingVerb, SendingVerb, Session, Verb
+from statecraft.cli.verdict import decide_call, decision_for, question_of
 from statecraft.errors import IllegalEvent, RunClosed
 from statecraft.records import RunRecord
 
@@ -25,15 +26,26 @@ if TYPE_CHECKING:
 @click.argument("run")
 @click.argument("event")
 @click.option("--by", metavar="NAME", help="Who acts (default: STATECRAFT_ACTOR, then the OS user).")
+@click.option("--review", metavar="ID", help="Which question about a call, if the run asks several.")
 @click.option("--detach", is_flag=True, help="Only record the event; do not run on here.")
 @click.pass_obj
-def send(session: Session, run: str, event: str, by: str | None, detach: bool) -> Exit:
-    """Send EVENT to RUN, which waits for one; then run on here.
+def send(session: Session, run: str, event: str, by: str | None, review: str | None, detach: bool) -> Exit:
+    """Send EVENT to RUN, which waits for one, or a decision about a call; then run on here.
 
     --input and --set fill the event's fields.
     """
     fields = read_fields(session.inputs)
-    return run_async(lambda: deliver(session, run, event, fields, by=actor(by), detach=detach))
+    return run_async(lambda: send_or_decide(session, run, event, fields, review=review, by=actor(by), detach=detach))
+
+
+async def send_or_decide(
+    session: Session, run: str, event: str, fields: Fields, *, review: str | None, by: str, detach: bool
+) -> Exit:
+    """Answer what the run asks: a question about a call with a decision, anything else with an event."""
+    call = await question_of(session, run, review)
+    if call is not None:
+        return await decide_call(session, call, decision_for(call, event, fields), by=by, detach=detach)
+    return await deliver(session, run, event, fields, by=by, detach=detach)
 
 
 async def deliver(session: Session, run: str, event: str, fields: Fields, *, by: str, detach: bool) -> Exit:

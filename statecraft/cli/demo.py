@@ -16,7 +16,8 @@ from statecraft.cli.draw import draw_run, write_whole
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.proof import Proof, proof_lines, prove
-from statecraft.cli.review import NOTE_FIELDS, event_like, question_lines
+from statecraft.cli.question import question_lines
+from statecraft.cli.review import NOTE_FIELDS, event_like
 from statecraft.cli.screen import Screen, clip, count, dim, paint, program, short_path, strong, table, took, wrap
 from statecraft.cli.show import View, path_lines, read_view, visits_of
 from statecraft.cli.target import Target, load_target, model_for

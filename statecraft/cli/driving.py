@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.moves import line_of
 from statecraft.cli.screen import paint
-from statecraft.cli.target import Target, find_machine, model_for
+from statecraft.cli.target import Target, find_machine, model_for, settings_for
 from statecraft.cli.verb import Session, must_exist
 from statecraft.errors import WaitTimeout
 from statecraft.records import RunRecord, Status, Waiting
@@ -48,13 +48,13 @@ async def reading(session: Session) -> AsyncIterator[Runtime]:
 @asynccontextmanager
 async def working(session: Session, target: Target, take: Take) -> AsyncIterator[Runtime]:
     """A runtime with one machine and its model. With `take="own"` it runs what this verb starts or resumes."""
-    from statecraft.engine.settings import Settings
     from statecraft.runtime import Runtime
 
     llm = model_for(target, session) if take == "own" else None
     if llm is not None:
         session.screen.say(f"model: {llm.label}")
-    settings = Settings(take=take, pace=session.drive.pace, debug=session.screen.debug)
+    own = settings_for(target)
+    settings = replace(own, take=take, pace=session.drive.pace or own.pace, debug=session.screen.debug or own.debug)
     async with Runtime(session.database.url, machines=[target.machine], llm=llm, settings=settings) as rt:
         yield rt
 

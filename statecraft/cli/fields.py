@@ -41,7 +41,7 @@ def read_fields(inputs: Inputs) -> Fields:
         if not equals or not name:
             raise ConfigError(f"--set {pair!r} is not name=value")
         raw[name] = value
-        values[name] = _json_or_text(value)
+        values[name] = json_or_text(value)
     return Fields(values, raw)
 
 
@@ -104,7 +104,8 @@ def _source(text: str) -> tuple[str, str]:
         raise ConfigError(f"--input {text}: cannot read the file ({error})") from error
 
 
-def _json_or_text(value: str) -> Json:
+def json_or_text(value: str) -> Json:
+    """A value as typed: JSON if it is that, else text."""
     try:
         return json.loads(value)
     except json.JSONDecodeError:

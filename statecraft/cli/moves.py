@@ -26,6 +26,11 @@ def line_of(entry: FeedEntry) -> str | None:
         case "waiting":
             why = _text(detail, "waiting_for") or _text(detail, "reason") or "parked"
             return click.style(f"  waiting: {why}", fg="yellow")
+        case "decided":
+            what = f"{_text(detail, 'tool')}: {_text(detail, 'decision')} by {_text(detail, 'by')}"
+            return click.style(f"  decided: {what}", fg="yellow")
+        case "alert":
+            return click.style(f"  alert: {_text(detail, 'text')}", fg="yellow")
         case "cancelled" | "dead":
             return click.style(f"  {entry.kind}: {_text(detail, 'reason')}", fg="red")
         case _:

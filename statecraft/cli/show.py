@@ -12,7 +12,7 @@ import click
 
 from statecraft.cli.driving import opened, reading, run_async, standing
 from statecraft.cli.exits import Exit
-from statecraft.cli.review import question_lines, shown_lines
+from statecraft.cli.question import headline, question_lines, shown_lines
 from statecraft.cli.screen import clip, count, dim, paint, strong, table, took
 from statecraft.cli.verb import DrivingVerb, Session
 from statecraft.clock import SystemClock, instant
@@ -282,7 +282,7 @@ def _review_lines(view: View) -> list[str]:
     lines: list[str] = []
     for item in view.reviews:
         if item.decision:
-            lines += ["", f"{dim('review')}  {item.question}  {strong(item.decision)} by {item.decided_by}"]
+            lines += ["", f"{dim('review')}  {headline(item)}  {strong(item.decision)} by {item.decided_by}"]
         else:
             lines += ["", dim("review"), *(f"  {line}" for line in question_lines(item))]
     return lines

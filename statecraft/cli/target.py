@@ -17,6 +17,7 @@ from statecraft.cli.verb import Session, one_line
 from statecraft.errors import ConfigError, StatecraftError
 
 if TYPE_CHECKING:
+    from statecraft.engine.settings import Settings
     from statecraft.llm.port import LLM
     from statecraft.machine.declare import Machine
 
@@ -91,6 +92,14 @@ def model_for(target: Target, session: Session) -> LLM:
         what = f"an object with complete(), not {type(llm).__name__}"
         raise ConfigError(f"model() of {target.module.__name__} must answer a model: {what}")
     return _paced(llm, session)
+
+
+def settings_for(target: Target) -> Settings:
+    """The settings a machine runs with: the `settings` of its module, so that its gates hold here too, or the default."""
+    from statecraft.engine.settings import Settings
+
+    found = getattr(target.module, "settings", None)
+    return found if isinstance(found, Settings) else Settings()
 
 
 def _paced(llm: LLM, session: Session) -> LLM:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from statecraft.calls import stack
+from statecraft.calls.ask import Patience
 from statecraft.calls.breaker import Breaker
 from statecraft.calls.budget import Budgets
 from statecraft.calls.call import Next
+from statecraft.calls.doubt import Doubt
+from statecraft.calls.gate import Gate, choose, used_share
 from statecraft.calls.gauges import Gauges, MemoryGauges, StoredGauges
 from statecraft.calls.limiter import Limiter
 from statecraft.clock import Clock
@@ -18,9 +23,12 @@ from statecraft.store import port
 def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) -> Next:  # noqa: ARG001
     """Every member that the settings ask for, in the order of `calls.stack`."""
     gauges: Gauges = StoredGauges(store) if settings.meters == "database" else MemoryGauges()
+    policy = choose(settings.gate, os.environ.get("STATECRAFT_ENV"))
     return stack.build(
         settings.retry,
         ids.uniform,
+        gate=Gate(policy, used_share),
+        doubt=Doubt(Patience(policy.expires, policy.remind_after)),
         budget=Budgets(price_book(settings.prices), settings.tenants),
         breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),
         limiter=Limiter(settings.limits, gauges, ids.uniform, hint_cap=settings.retry.hint_cap),

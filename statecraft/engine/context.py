@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 
 from statecraft.calls import classify
 from statecraft.calls.budget import tenant_draws
-from statecraft.calls.call import Call, Failure, Reply, Scope, canonical
+from statecraft.calls.call import Action, Call, Failure, Reply, Scope, canonical
+from statecraft.calls.gate import action_text
 from statecraft.clock import instant
 from statecraft.engine import live
 from statecraft.engine.budgets import metered, own_draws, remaining
@@ -21,8 +22,7 @@ from statecraft.engine.joining import Joining, mapped
 from statecraft.engine.machine_tool import MachineTool
 from statecraft.engine.model import StepModel
 from statecraft.engine.services import Services
-from statecraft.engine.toolbox import tool_request
-from statecraft.errors import ErrorKind, NotAllowed
+from statecraft.errors import CallError, ErrorKind, NotAllowed
 from statecraft.machine.child import Child
 from statecraft.machine.context import BudgetLeft, Run
 from statecraft.machine.data import Data
@@ -61,7 +61,7 @@ class StepRun(Run[D]):
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
         if name == "llm":
-            self.llm = StepModel(self.scope, self.journal, self._services, self.use, self._may_call_tools)
+            self.llm = StepModel(self.scope, self.journal, self._services, self.answer, self._may_call_tools)
             return self.llm
         if name == "scope":
             self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws, self._used)
@@ -79,23 +79,48 @@ class StepRun(Run[D]):
 
     async def use(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> str:
         """The tool's result as JSON text. `arguments` are plain JSON values."""
+        self._check_declared(tool)
+        if isinstance(tool, MachineTool):
+            end = await self._family().call(tool.machine.definition, tool.payload(arguments))
+            well(end)
+            return end
+        return (await self._services.stack(self._tool_call(tool, arguments))).result
+
+    async def answer(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> str:
+        """The tool's result, or its failure (`CallError.message`), as a model reads it: with a note if a person changed
+        the arguments, since the model would take the answer for one to what it asked; and if it was cut, with the place
+        where the record keeps all of it."""
+        if isinstance(tool, MachineTool):
+            return tool.render(tool.load(await self.use(tool, arguments)))
+        self._check_declared(tool)
+        call = self._tool_call(tool, arguments)
+        try:
+            text = tool.render(tool.load((await self._services.stack(call)).result))
+        except CallError as error:
+            error.message = f"{self.journal.note(call)}{error.message}"
+            raise
+        if len(text) > tool.max_chars:
+            text += f"\n[kept whole in the record: run {self.id}, step {self.step}, call {call.digest.hex()[:12]}]"
+        return f"{self.journal.note(call)}{text}"
+
+    def _check_declared(self, tool: Tool[..., Any]) -> None:
         if tool.name not in self._may_call_tools:
             declared = ", ".join(self._may_call_tools) or "none"
             raise NotAllowed(
                 f"state {self.state} does not declare the tool {tool.name!r} (declared: {declared}); add it to tools=[...]"
             )
-        if isinstance(tool, MachineTool):
-            end = await self._family().call(tool.machine.definition, tool.payload(arguments))
-            well(end)
-            return end
-        request = tool_request(tool.name, arguments)
 
-        async def perform(call: Call) -> Reply:
-            info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id, report=self._reporter(call))
-            return Reply(tool.dump(await tool.invoke(arguments, info)))
+    def _tool_call(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> Call:
+        def performing(arguments: Mapping[str, Any]) -> Callable[[Call], Awaitable[Reply]]:
+            async def perform(call: Call) -> Reply:
+                info = CallInfo(key=call.key, attempt=call.attempt, run_id=self.id, report=self._reporter(call))
+                return Reply(tool.dump(await tool.invoke(arguments, info)))
 
+            return perform
+
+        request = action_text(tool.name, arguments)
         digest, occurrence, key = self.journal.identify("tool", request)
-        call = Call(
+        return Call(
             visit=self.journal,
             kind="tool",
             name=tool.name,
@@ -103,15 +128,15 @@ class StepRun(Run[D]):
             digest=digest,
             occurrence=occurrence,
             key=key,
-            perform=perform,
+            perform=performing(arguments),
             classify=partial(classify.of_tool, errors=self._services.settings.errors),
             timeout=tool.timeout.total_seconds(),
             once=tool.effect == "once",
             dependency=f"tool:{tool.name}",
             scope=self.scope,
             price=tool.price,
+            action=Action(tool.name, arguments, tool.risk or "high", digest, tool.validate, performing),
         )
-        return (await self._services.stack(call)).result
 
     def _reporter(self, call: Call) -> Callable[[str, Mapping[str, Any]], None]:
         def report(text: str, fields: Mapping[str, Any]) -> None:

@@ -52,6 +52,10 @@ def check(run: RunRecord, definition: Definition, event: Event) -> None:
             f"run {run.id} is {run.status} in {run.state}, not waiting for a decision; wait for it or look with show"
         )
     spec = definition.states[run.state]
+    if spec.kind != "review":
+        raise NotWaiting(
+            f"run {run.id} waits in {run.state} for a decision about a call, not for an event; answer it with decide"
+        )
     if name not in spec.events or definition.events.get(name) is not type(event):
         raise IllegalEvent(f"run {run.id} in {run.state} takes {' or '.join(spec.events)}, not {name}")
 

@@ -11,7 +11,7 @@ from statecraft.clock import Clock
 from statecraft.engine.context import StepRun
 from statecraft.engine.held import Held
 from statecraft.engine.limits import time_left, time_over
-from statecraft.errors import CallError, DataMutated, Looped, OutputInvalid, OverBudget
+from statecraft.errors import CallError, DataMutated, Looped, OutputInvalid, OverBudget, ReviewUnanswered
 from statecraft.machine.definition import Handler
 from statecraft.machine.event import (
     BudgetExhausted,
@@ -21,6 +21,7 @@ from statecraft.machine.event import (
     HandlerFailed,
     InvalidOutput,
     LoopDetected,
+    ReviewExpired,
     StateTimeout,
     event_name,
 )
@@ -120,6 +121,8 @@ def _event_of(held: Held, error: Exception) -> Event:
         return BudgetExhausted(used=error.used, limit=error.limit, unit=error.unit, scope=error.scope, message=said(error))
     if isinstance(error, Looped):
         return LoopDetected(what=error.name, message=said(error))
+    if isinstance(error, ReviewUnanswered):
+        return ReviewExpired(state=held.state, message=said(error))
     if isinstance(error, CallError):
         return CallFailed(name=error.name, kind=error.kind.value, attempts=error.attempts, message=said(error))
     return _failed(held, error)

@@ -49,7 +49,7 @@ class StepModel(Model):
         """Ask, and answer with text or with a validated `output`. See `statecraft.Run.llm`."""
         wanted: Output[Any] = Output.of(output)
         settings = self._services.settings
-        box = toolbox(tools, self._declared, self._use_tool, self._scope, self._journal.seq, tool_concurrency)
+        box = toolbox(tools, self._declared, self._use_tool, self._scope.state, tool_concurrency)
         request = port.Request(
             model=model or self._llm().model,
             # A copy: what the handler changes afterwards was not said.

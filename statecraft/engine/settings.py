@@ -11,6 +11,7 @@ from typing import Literal
 from statecraft.calls import classify
 from statecraft.calls.breaker import BreakerPolicy
 from statecraft.calls.budget import TenantBudget
+from statecraft.calls.gate import GatePolicy
 from statecraft.calls.limiter import RateLimit
 from statecraft.calls.retry import RetryPolicy
 from statecraft.errors import ConfigError, ErrorKind
@@ -51,6 +52,9 @@ class Settings:
     """When repetition counts as a loop, of a model that calls tools and of a run that moves; None never."""
     context: ContextPolicy | None = field(default_factory=SummarizeOld)
     """How conversations are kept within the model's window; None lets them grow until the model refuses them."""
+    gate: GatePolicy | Mapping[str, GatePolicy] = field(default_factory=GatePolicy)
+    """Which tool calls a person must approve (default: none), and how long questions about calls wait. With a mapping
+    the environment variable STATECRAFT_ENV chooses; then it must be set."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
@@ -71,5 +75,8 @@ class Settings:
         classify.check(self.errors)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
+        policies = (self.gate,) if isinstance(self.gate, GatePolicy) else tuple(self.gate.values())
+        if not policies or not all(isinstance(policy, GatePolicy) for policy in policies):
+            raise ConfigError("settings.gate is a GatePolicy, or one for each environment by name")
         if not 0 <= self.pace < inf:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,11 +135,20 @@ class Engine:
         expires = None if timeout is None else held.entered_at + micros(timeout)
         due = min((at for at in (park.due_at, deadline, expires) if at is not None), default=None)
         head = port.Head(Status.WAITING, waiting_for=park.why, due_at=due)
-        now = self.clock.now()
-        row = port.Park(held.run_id, held.seq, held.epoch, now, head, children=park.children, alert=park.alert)
+        now, asks = self.clock.now(), tuple(held.visit.asks)
+        alert = "; ".join(each for each in (park.alert, *held.visit.alerts) if each) or None
+        row = port.Park(held.run_id, held.seq, held.epoch, now, head, asks=asks, children=park.children, alert=alert)
         await self.store.submit(row)
-        trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": park.why.value})
+        self._tell_parked(held, park, asks)
         return Parked(park.why, due)
+
+    def _tell_parked(self, held: Held, park: Park, asks: Sequence[port.CallReview]) -> None:
+        told = {"run_id": held.id, "state": held.state}
+        for question in asks:
+            trace.emit("gate.waiting", {**told, "target": question.tool, "kind": question.kind})
+        if held.visit.alerts:
+            trace.emit("gate.reminder", {**told, "alert": "; ".join(held.visit.alerts)})
+        trace.emit("run.parked", {**told, "why": park.why.value})
 
     async def _die(self, held: Held, event: Event | None, reason: str, needs: str = "") -> Dead:
         """Give the run up with everything a person needs to know."""

@@ -6,25 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from statecraft.calls import lane
-from statecraft.calls.call import Scope, canonical
-from statecraft.calls.visit import request_digest
 from statecraft.engine.joining import mapped
 from statecraft.errors import CallError, ConfigError, ErrorKind, NotAllowed
 from statecraft.llm import port
-from statecraft.records import Json
 from statecraft.tools import Tool, ToolArgumentsInvalid
 
 Use = Callable[[Tool[..., Any], Mapping[str, Any]], Awaitable[str]]
-"""Calls a tool of the state with JSON arguments; answers its result as JSON text."""
+"""Calls a tool of the state with JSON arguments; answers its result as the model reads it."""
 
 _NOT_THE_MODELS = frozenset({ErrorKind.IN_DOUBT, ErrorKind.BUDGET})
 """Failures that no other call of the model can mend: the handler meets them."""
-
-
-def tool_request(name: str, arguments: Mapping[str, Json]) -> str:
-    """The canonical request of a tool call."""
-    return canonical({"tool": name, "arguments": dict(arguments)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +24,6 @@ class Toolbox:
 
     offered: Mapping[str, Tool[..., Any]]
     call: Use
-    scope: Scope
-    seq: int
-    """The visit, for telling where a whole result is kept."""
     concurrency: int
 
     @property
@@ -67,17 +55,10 @@ class Toolbox:
             if error.kind in _NOT_THE_MODELS:
                 raise
             return _failed(block, error.message[: tool.max_chars])
-        return _result(block, self._shown(tool, tool.render(tool.load(text)), arguments))
-
-    def _shown(self, tool: Tool[..., Any], text: str, arguments: Mapping[str, Json]) -> str:
-        """The result as the model reads it. If it was cut, it says where the record keeps all of it."""
-        if len(text) <= tool.max_chars:
-            return text
-        call = request_digest("tool", tool_request(tool.name, arguments), lane.current()).hex()[:12]
-        return f"{text}\n[kept whole in the record: run {self.scope.run_id}, step {self.seq}, call {call}]"
+        return _result(block, text)
 
 
-def toolbox(tools: Sequence[Any], declared: Sequence[str], use: Use, scope: Scope, seq: int, concurrency: int) -> Toolbox:
+def toolbox(tools: Sequence[Any], declared: Sequence[str], use: Use, state: str, concurrency: int) -> Toolbox:
     """The tools offered with a question. Raises before anybody is asked: `NotAllowed` for a tool that the state does not
     declare, `ConfigError` for two of one name."""
     if concurrency < 1:
@@ -87,13 +68,13 @@ def toolbox(tools: Sequence[Any], declared: Sequence[str], use: Use, scope: Scop
         if tool.name not in declared:
             names = ", ".join(declared) or "none"
             raise NotAllowed(
-                f"state {scope.state} offers the model the tool {tool.name!r}, but does not declare it (declared: {names}); "
+                f"state {state} offers the model the tool {tool.name!r}, but does not declare it (declared: {names}); "
                 "add it to tools=[...]"
             )
         if tool.name in offered:
-            raise ConfigError(f"state {scope.state} offers the model two tools named {tool.name!r}; give one another name=")
+            raise ConfigError(f"state {state} offers the model two tools named {tool.name!r}; give one another name=")
         offered[tool.name] = tool
-    return Toolbox(offered, use, scope, seq, concurrency)
+    return Toolbox(offered, use, concurrency)
 
 
 def _result(block: port.Block, text: str) -> port.Block:

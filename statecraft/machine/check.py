@@ -241,7 +241,7 @@ def _impossible(row: DeclaredRow) -> Finding:
 def _cure(event: type[Event]) -> str:
     return {
         "state_timeout": "remove the row, or give the state a timeout",
-        "review_expired": "remove the row: only a review with a timeout expires",
+        "review_expired": "remove the row: only a review with a timeout expires, or a question about a call of the state's tools",
         "deadline_passed": "remove the row, or give the machine a deadline",
         "visits_exhausted": "remove the row, or give the state max_visits",
     }.get(event_name(event), "")

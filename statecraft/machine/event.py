@@ -154,7 +154,7 @@ class CallFailed(Failure):
 
 
 class ReviewExpired(Failure):
-    """Nobody decided a review within its `timeout`."""
+    """Nobody decided a review within its `timeout`, or about a call before the question expired."""
 
     state: str = ""
 

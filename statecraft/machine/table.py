@@ -138,7 +138,7 @@ def is_possible(declaration: Declaration, state: DeclaredState, event: type[Even
     if event is StateTimeout:
         return state.kind == "work" and state.timeout is not None
     if event is ReviewExpired:
-        return state.kind == "review" and state.timeout is not None
+        return state.timeout is not None if state.kind == "review" else bool(state.tools)
     if event is DeadlinePassed:
         return declaration.deadline is not None
     if event is VisitsExhausted:

@@ -2,6 +2,7 @@
 
 from statecraft.tools.schema import CallInfo, Spec
 from statecraft.tools.tool import (
+    RISKS,
     AsyncTool,
     Effect,
     PlainTool,
@@ -14,6 +15,7 @@ from statecraft.tools.tool import (
 )
 
 __all__ = [
+    "RISKS",
     "AsyncTool",
     "CallInfo",
     "Effect",

@@ -27,8 +27,10 @@ S = TypeVar("S")
 
 Effect = Literal["read", "idempotent", "once"]
 """What a tool does to the world: nothing; the same however often it is called with one key; something new each time."""
-Risk = Literal["low", "medium", "high"]
-"""How much harm a wrong call can do."""
+Risk = Literal["safe", "low", "medium", "high"]
+"""How much harm a wrong call can do, in this order. A tool that does not say counts as `high`."""
+RISKS: tuple[Risk, ...] = ("safe", "low", "medium", "high")
+"""From the least harm to the most."""
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SHOWN = 20
@@ -64,7 +66,8 @@ class Tool(Generic[P, R]):
     """What the model calls it."""
     fn: Callable[..., Any]
     effect: Effect
-    risk: Risk
+    risk: Risk | None
+    """None if it does not say; a gate takes it for `high`."""
     timeout: timedelta
     """How long one attempt may take; the caller enforces it."""
     max_chars: int
@@ -127,6 +130,13 @@ class Tool(Generic[P, R]):
             raise ToolResultInvalid(f"tool {self.name} returned a {found}, which is not what it declares: {what}") from e
         return text
 
+    def accept(self, result: object) -> str:
+        """A result that a person gives, validated, as `dump` would write it. Raises `ToolResultInvalid`."""
+        try:
+            return self.dump(self.signature.result.validate_python(result))
+        except ValidationError as e:
+            raise ToolResultInvalid(f"that is no result of tool {self.name}: {'; '.join(_errors(e))}") from e
+
     def load(self, text: str, /) -> R:
         """The result written by `dump`. Raises `ToolResultInvalid` if the declared type has changed since."""
         try:
@@ -171,7 +181,7 @@ class ToolDeclaration:
 
     name: str | None
     effect: Effect
-    risk: Risk
+    risk: Risk | None
     timeout: timedelta
     max_chars: int
     price: Dollars | None = None
@@ -192,6 +202,8 @@ class ToolDeclaration:
         name = self.name or str(getattr(fn, "__name__", ""))
         if not _NAME.fullmatch(name):
             raise ConfigError(f"tool name {name!r} is not 1 to 64 letters, digits, _ or -; pass name=")
+        if self.risk is not None and self.risk not in RISKS:
+            raise ConfigError(f"tool {name}: risk is one of {', '.join(RISKS)}, or None if not judged yet, not {self.risk!r}")
         if self.timeout <= timedelta(0) or self.max_chars < 1:
             raise ConfigError(f"tool {name}: timeout and max_chars must be greater than 0")
         signature = read_signature(fn, names)
@@ -213,7 +225,7 @@ def tool(
     *,
     name: str | None = None,
     effect: Effect = "read",
-    risk: Risk = "low",
+    risk: Risk | None = None,
     timeout: timedelta = ...,
     max_chars: int = 20_000,
     price: Dollars | None = None,
@@ -224,7 +236,7 @@ def tool(
     *,
     name: str | None = None,
     effect: Effect = "read",
-    risk: Risk = "low",
+    risk: Risk | None = None,
     timeout: timedelta = timedelta(seconds=30),
     max_chars: int = 20_000,
     price: Dollars | None = None,

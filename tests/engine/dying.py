@@ -21,10 +21,11 @@ from typing import Any, Generic, TypeVar
 from statecraft import Data, Event, Machine, Runtime, Settings
 from statecraft.calls.retry import RetryPolicy
 from statecraft.clock import instant
+from statecraft.decisions import Decision
 from statecraft.errors import RunClosed, StoreUnavailable
 from statecraft.ids import RandomIds
 from statecraft.llm.port import LLM
-from statecraft.records import RunRecord, Status, Waiting
+from statecraft.records import ReviewRecord, RunRecord, Status, Waiting
 from statecraft.store import open_store
 from statecraft.testing import ManualClock
 
@@ -55,6 +56,11 @@ class Dying:
         self.points = 0
         self.dead = False
 
+    def die(self) -> None:
+        """Now, wherever it is: no commit gets through any more."""
+        self.at, self.dead = self.points, True
+        self._died()
+
     def __call__(self, point: str) -> None:
         if self.points == self.at:
             self.dead = True
@@ -83,6 +89,10 @@ class World(Generic[D]):
     data: D
     llm: Callable[[World[D]], LLM] | None = None
     decision: Event | None = None
+    """What the person answers a review state."""
+    verdict: Callable[[World[D], ReviewRecord], Decision] | None = None
+    """What the person answers a question about a call."""
+    settings: Settings = SETTINGS
     life: int = 0
     """The number of the process that lives now, from 0."""
     clock: ManualClock = field(default_factory=ManualClock)
@@ -91,6 +101,8 @@ class World(Generic[D]):
     """(life, idempotency key or transcript) of everything done to the outside."""
     points: list[int] = field(default_factory=list)
     """Persistence points that each life passed."""
+    probe: Dying | None = None
+    """The death of the process that lives now."""
     noises: list[str] = field(default_factory=list)
     """What an event loop complained about."""
 
@@ -116,6 +128,7 @@ class World(Generic[D]):
         loop, died = asyncio.get_running_loop(), asyncio.Event()
         loop.set_exception_handler(lambda _, context: self.noises.append(str(context)))
         probe = Dying(at, lambda: loop.call_soon_threadsafe(died.set))
+        self.probe = probe
         story = asyncio.ensure_future(self._story(probe))
         death = asyncio.ensure_future(died.wait())
         over, _ = await asyncio.wait({story, death}, return_when=asyncio.FIRST_COMPLETED, timeout=HANGS)
@@ -136,24 +149,36 @@ class World(Generic[D]):
     async def _story(self, probe: Dying) -> RunRecord:
         """What every process does, whatever came before it."""
         model = None if self.llm is None else self.llm(self)
-        options: dict[str, Any] = {"settings": SETTINGS, "clock": self.clock, "ids": self.ids, "llm": model}
+        options: dict[str, Any] = {"settings": self.settings, "clock": self.clock, "ids": self.ids, "llm": model}
         async with Runtime(self.url, machines=[self.machine], store=open_store(self.url, probe=probe), **options) as runtime:
             run = await runtime.start(self.machine, self.data, key="the-run")
             with contextlib.suppress(RunClosed):
                 await runtime.resume(run.id, force=True)
-            time = asyncio.create_task(self._let_time_pass(runtime, run.id))
-            try:
-                run = await runtime.wait(run.id)
-                while run.status is Status.WAITING:
-                    assert self.decision is not None
-                    await runtime.send(run.id, self.decision, by="ann")
-                    run = await runtime.wait(run.id)
-            finally:
-                time.cancel()
+            run = await self._settled(runtime, run.id)
+            while run.status is Status.WAITING:
+                await self._decide(runtime, run)
+                run = await self._settled(runtime, run.id)
             assert await runtime.verify(run.id) == []
             replayed = await runtime.replay(run.id)
             assert replayed.agrees, str(replayed.divergence)
             return run
+
+    async def _settled(self, runtime: Runtime, run_id: str) -> RunRecord:
+        time = asyncio.create_task(self._let_time_pass(runtime, run_id))
+        try:
+            return await runtime.wait(run_id)
+        finally:
+            time.cancel()
+
+    async def _decide(self, runtime: Runtime, run: RunRecord) -> None:
+        """The person answers the oldest question."""
+        review = (await runtime.reviews(run.id, open_only=True))[0]
+        if review.kind == "state":
+            assert self.decision is not None
+            await runtime.send(run.id, self.decision, by="ann")
+        else:
+            assert self.verdict is not None
+            await runtime.decide(run.id, self.verdict(self, review), by="ann", review=review.id)
 
     async def _let_time_pass(self, runtime: Runtime, run_id: str) -> None:
         """Whenever the run is parked until some instant, that instant comes."""

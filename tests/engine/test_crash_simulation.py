@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from statecraft import Append, Ask, CallInfo, Data, Event, Failure, Machine, Run, tool
 from statecraft.calls.call import canonical
-from statecraft.errors import ErrorKind, InDoubt
+from statecraft.decisions import Decision, DidNotHappen, Happened
+from statecraft.errors import ErrorKind
 from statecraft.ids import idempotency_key
 from statecraft.llm.port import LLM, ModelError, Reply, Request
-from statecraft.records import RunRecord, Status
+from statecraft.records import ReviewRecord, RunRecord, Status
 from statecraft.testing import ManualClock, ScriptedLLM, json_reply, text, together, tool_use
 from tests.engine.dying import RUN_ID, Row, World, lives, pairs
 
@@ -47,10 +48,6 @@ class Drafted(Event):
 
 
 class Paid(Event):
-    receipt: str
-
-
-class Unsure(Event):
     receipt: str
 
 
@@ -140,11 +137,8 @@ def errand(place: list[Place]) -> Machine[Order]:  # noqa: C901  # many small ha
         return Drafted(draft=answer.letter * answer.size, drafts=run.visit)
 
     @machine.state(tools=[pay])
-    async def paying(run: Run[Order]) -> Paid | Unsure:
-        try:
-            return Paid(receipt=await run.tool(pay, 12))
-        except InDoubt as error:
-            return Unsure(receipt=error.kind.value)
+    async def paying(run: Run[Order]) -> Paid:
+        return Paid(receipt=await run.tool(pay, 12))
 
     @machine.state(tools=[look])
     async def resting(run: Run[Order]) -> Rested:
@@ -166,7 +160,6 @@ def errand(place: list[Place]) -> Machine[Order]:  # noqa: C901  # many small ha
         drafting.on(Drafted.when(is_second)) >> paying,
         drafting.on(Drafted) >> drafting,
         paying.on(Paid) >> resting,
-        paying.on(Unsure) >> resting,
         resting.on(Rested) >> question,
         question.on(Approved) >> closing,
         question.on(Rejected) >> failed,
@@ -193,6 +186,13 @@ def answers(place: Place) -> LLM:
     return ScriptedLLM(answer)
 
 
+def look(place: Place, review: ReviewRecord) -> Decision:
+    """A person who looks whether the payment was made, and says what they see."""
+    assert (review.kind, review.tool, review.arguments) == ("doubt", "pay", {"amount": 12})
+    made = any(name == review.show["key"] for _, name in place.effects)
+    return Happened("paid 12") if made else DidNotHappen()
+
+
 @dataclass
 class Stage:
     """One machine for one world after another: closing a machine costs more than running it."""
@@ -204,7 +204,7 @@ class Stage:
 
     def new(self, folder: Path) -> Place:
         folder.mkdir(parents=True)
-        world = World(folder, self.machine, Order(subject="bees"), answers, Approved(note="fine"))
+        world = World(folder, self.machine, Order(subject="bees"), answers, Approved(note="fine"), look)
         self.place[:] = [world]
         return world
 
@@ -232,7 +232,7 @@ def recorded(world: Place) -> set[str]:
     }
 
 
-PAYMENT = "SELECT (SELECT count(*) FROM attempts WHERE kind = 'begun'), (SELECT count(*) FROM calls WHERE name = 'pay')"
+BEGUN = "SELECT attempt FROM attempts WHERE kind = 'begun' AND NOT EXISTS (SELECT 1 FROM calls WHERE name = 'pay')"
 
 
 @dataclass
@@ -243,8 +243,13 @@ class Watch:
     done: list[set[str]] = field(default_factory=list)
     """For each death: the calls that were finished by then."""
     kept: set[Row] = field(default_factory=set)
-    doubt: bool = False
-    """A process died after the payment's intent was durable and before its outcome was."""
+    unclear: set[Row] = field(default_factory=set)
+    """Attempts at the payment whose intent was durable when a process died, and whose outcome was not."""
+
+    @property
+    def doubts(self) -> int:
+        """How many questions that makes."""
+        return len(self.unclear)
 
     def __call__(self) -> None:
         self.world.sound()
@@ -253,7 +258,7 @@ class Watch:
         assert self.kept <= written, "a durable row is gone or changed"
         self.kept = written
         self.done.append(recorded(self.world) if known else set())
-        self.doubt = self.doubt or (bool(known) and self.world.ask(PAYMENT) == [(1, 0)])
+        self.unclear |= set(self.world.ask(BEGUN)) if known else set()
 
 
 @dataclass(frozen=True)
@@ -285,34 +290,31 @@ def disturb(calm: Calm, folder: Path, points: tuple[int, ...]) -> Place:
     watch()
     assert world.noises == []
     assert (ended.status, ended.state, ended.seq) == (calm.ended.status, calm.ended.state, calm.ended.seq)
-    assert journal_but_payment(world) == journal_but_payment(calm.world)
-    assert calls_but_payment(world) == calls_but_payment(calm.world)
-    assert world.attempts() == calm.attempts
-    assert_payment(world, doubt=watch.doubt)
+    assert world.journal() == calm.journal
+    assert calls_but_efforts(world) == calls_but_efforts(calm.world)
+    assert [attempt for attempt in world.attempts() if attempt[4] != "begun"] == [
+        attempt for attempt in calm.attempts if attempt[4] != "begun"
+    ]
+    assert_payment(world, doubts=watch.doubts)
     assert_effects(calm, world, watch)
     assert_closed(world)
     return world
 
 
-def journal_but_payment(world: Place) -> list[Row]:
-    return [("paying", *move[3:10]) if move[1] == "paying" else move for move in world.journal()]
+def calls_but_efforts(world: Place) -> list[Row]:
+    """The calls, without how many attempts the payment took."""
+    return [(*call[:6], None if call[2] == "pay" else call[6], *call[7:]) for call in world.calls()]
 
 
-def calls_but_payment(world: Place) -> list[Row]:
-    return [call if call[2] != "pay" else call[:5] for call in world.calls()]
-
-
-def assert_payment(world: Place, *, doubt: bool) -> None:
-    """Paid once and known; or, if a process died in between, perhaps paid, and known to be in doubt. Never paid twice."""
-    ((event, payload),) = world.ask("SELECT event, payload FROM transitions WHERE source = 'paying'")
+def assert_payment(world: Place, *, doubts: int) -> None:
+    """Paid exactly once, however often a process died on the way; each doubt was put to the person, and nothing else was."""
     ((key_seq, key_digest),) = world.ask("SELECT seq, digest FROM calls WHERE name = 'pay'")
-    paid = sum(name == idempotency_key(RUN_ID, key_seq, key_digest, 0) for _, name in world.effects)
-    if doubt:
-        assert (event, json.loads(payload)) == ("unsure", {"receipt": "in_doubt"})
-        assert paid <= 1
-    else:
-        assert (event, json.loads(payload)) == ("paid", {"receipt": "paid 12"})
-        assert paid == 1
+    assert sum(name == idempotency_key(RUN_ID, key_seq, key_digest, 0) for _, name in world.effects) == 1
+    asked = world.ask("SELECT decision, decided_by FROM call_reviews ORDER BY round")
+    assert len(asked) == doubts
+    assert all(by == "ann" for _, by in asked)
+    begun = world.ask("SELECT attempt FROM attempts WHERE kind = 'begun' ORDER BY attempt")
+    assert [attempt for (attempt,) in begun] == list(range(1, 2 + sum(said == "did_not_happen" for said, _ in asked)))
 
 
 def assert_effects(calm: Calm, world: Place, watch: Watch) -> None:
@@ -347,7 +349,7 @@ def test_the_undisturbed_run_does_everything(calm: Calm) -> None:
     path = [move[2] for move in calm.journal]
     assert path == ["start", "gathered", "drafted", "drafted", "paid", "rested", "approved", "closed"]
     assert calm.ended.status is Status.DONE
-    assert_payment(calm.world, doubt=False)
+    assert_payment(calm.world, doubts=0)
     assert_closed(calm.world)
     assert Counter(call[1] for call in calm.calls) == {"tool": 14, "llm": 4, "now": 1, "random": 1, "sleep": 1}
     assert sorted(attempt[4] for attempt in calm.attempts) == ["begun", "overloaded", "transient"]
@@ -364,7 +366,7 @@ def test_a_process_that_dies_at_any_commit_changes_nothing(calm: Calm, tmp_path:
     doubts = 0
     for at in range(calm.points):
         world = disturb(calm, tmp_path / str(at), (at,))
-        doubts += world.ask("SELECT count(*) FROM transitions WHERE event = 'unsure'") == [(1,)]
+        doubts += world.ask("SELECT count(*) FROM call_reviews") != [(0,)]
     assert doubts >= 1  # The payment's intent was durable and its outcome was not, at least once.
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from statecraft import Data, tool
-from statecraft.calls.call import Scope
+from statecraft import tool
 from statecraft.engine.toolbox import Toolbox, toolbox
 from statecraft.errors import CallError, ConfigError, ErrorKind, InDoubt, OverBudget, Rejected
 from statecraft.llm import Block
@@ -26,9 +25,9 @@ def box(error: Exception | None = None, concurrency: int = 8) -> Toolbox:
     async def call(tool: Tool[..., Any], arguments: Mapping[str, Any]) -> str:
         if error is not None:
             raise error
-        return f'"{arguments["number"]}"'
+        return str(arguments["number"])
 
-    return toolbox([look], ["look"], call, Scope("run", "work", Data()), 3, concurrency)
+    return toolbox([look], ["look"], call, "work", concurrency)
 
 
 def use(number: int, id: str = "t") -> Block:

@@ -71,7 +71,7 @@ def test_the_signature_and_the_docstring_become_the_spec() -> None:
 def test_a_declaration_keeps_what_it_is_told() -> None:
     assert (temperature.name, temperature.effect, temperature.risk) == ("temperature-of", "read", "medium")
     assert (temperature.timeout, temperature.max_chars) == (timedelta(seconds=5), 10)
-    assert (search.effect, search.risk, search.timeout, search.max_chars) == ("read", "low", timedelta(seconds=30), 20_000)
+    assert (search.effect, search.risk, search.timeout, search.max_chars) == ("read", None, timedelta(seconds=30), 20_000)
 
 
 def test_a_tool_is_called_like_its_function() -> None:
