@@ -140,6 +140,7 @@ def test_the_command_line_with_a_key_uses_claude(monkeypatch: pytest.MonkeyPatch
         asked = cli("start", "support", "--set", f"email={ANN}", "--set", f"message={BROKEN}")
         assert asked.exit_code == 4, asked.stderr
         assert "model: claude-sonnet-5-5" in asked.stderr
+        run = asked.stdout.strip()
         done = cli("review", "modify", "@last", "--approve", "--set", "cents=3000", "--by", "ben")
         assert done.exit_code == 0, done.stderr
-    assert "€30.00 on order 1042" in fields(cli("show", "@last", "--data", "--json"))["data"]["reply"]
+    assert "€30.00 on order 1042" in fields(cli("show", run, "--data", "--json"))["data"]["reply"]

@@ -26,6 +26,7 @@ def test_a_refund_is_asked_about_lowered_by_the_reviewer_and_paid(place: Path) -
     asked = cli("start", "support", "--set", f"email={ANN}", "--set", f"message={BROKEN}")
     assert asked.exit_code == 4, asked.stderr
     assert "offline model (a few rules, not an LLM)" in asked.stderr
+    run = asked.stdout.strip()
     path = str(place / "cache" / "statecraft" / "shop.db")
     assert shop.refunds_of(path, ANN) == []
     review = json.loads(cli("review", "show", "@last", "--json").stdout)["review"]
@@ -33,9 +34,9 @@ def test_a_refund_is_asked_about_lowered_by_the_reviewer_and_paid(place: Path) -
     done = cli("review", "modify", "@last", "--approve", "--set", "cents=3000", "--by", "ben")
     assert done.exit_code == 0, done.stderr
     assert [refund.cents for refund in shop.refunds_of(path, ANN)] == [3000]
-    data = fields(cli("show", "@last", "--data", "--json"))["data"]
+    data = fields(cli("show", run, "--data", "--json"))["data"]
     assert "€30.00 on order 1042" in data["reply"]
-    assert cli("replay", "@last").exit_code == 0
+    assert cli("replay", run).exit_code == 0
 
 
 def test_a_shop_given_by_name_is_made_and_used(place: Path) -> None:

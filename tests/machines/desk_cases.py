@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from statecraft.decisions import Decision
-
 from machines.support import Approved, Modified, Rejected, Reopened, Ticket, settings, support
 from machines.support_offline import OfflineSupport
 from statecraft import Approve, ErrorKind, Event, Modify, Reject, RunRecord, Runtime, Usage
+from statecraft.decisions import Decision
 from statecraft.llm import LLM, ModelError, Reply, Request
 from statecraft.records import TransitionRecord
 from statecraft.testing import ManualClock
