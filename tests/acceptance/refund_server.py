@@ -38,13 +38,13 @@ def deadly(folder: Path, die: str | None) -> None:
     """Have the shop note each payment, and this process die in the middle of one."""
     pay, notes = shop.refund, folder / "payments.txt"
 
-    def refund(*about: Any) -> shop.Refund:
+    def refund(path: str, email: str, order: int, cents: int, reason: str, key: str) -> shop.Refund:
         note(notes, "begun")
         if die == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        known = len(shop.refunds_of(about[0], EMAIL))
-        made = pay(*about)
-        if len(shop.refunds_of(about[0], EMAIL)) > known:
+        known = len(shop.refunds_of(path, EMAIL))
+        made = pay(path, email, order, cents, reason, key)
+        if len(shop.refunds_of(path, EMAIL)) > known:
             note(notes, "paid")
         if die == "after":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -107,7 +107,7 @@ def test_killed_at_every_persistence_point_it_is_paid_once_or_asked_about(server
     """From the two points around the commit of the first question on, until the run has left the state that pays."""
     calm = server.run(fresh(tmp_path / "calm"))
     assert calm is not None
-    begin = calm["first_asked"] - 2
+    begin = at = calm["first_asked"] - 2
     doubts: list[str] = []
     for at in itertools.count(begin):
         folder = fresh(tmp_path / str(at))

@@ -41,7 +41,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def schema_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the request wants answered."""
-    return body["output_config"]["format"]["schema"]
+    schema: Mapping[str, Any] = body["output_config"]["format"]["schema"]
+    return schema
 
 
 def by_rules(body: Mapping[str, Any]) -> list[dict[str, Any]]:
