@@ -144,11 +144,13 @@ class Budgets:
             return await following(call)
         except StoreError:
             raise  # The visit is over; the next claim of the run ends its reservations.
-        except (NotYet, CallError):
+        except CallError:
             await self._settle(call, ())
             raise
         except Exception as error:
-            charges = whole if call.classify(error).maybe_billed else ()
+            # Even an attempt put off may have been made: as a breaker's probe, which failed.
+            billed = error.maybe_billed if isinstance(error, NotYet) else call.classify(error).maybe_billed
+            charges = whole if billed else ()
             await self._settle(call, charges)
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
             raise

@@ -218,7 +218,11 @@ class Visit:
     async def write(self, row: port.Write) -> object:
         """Submit a write and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
         next transition covers exactly the rows that were kept."""
-        writing = asyncio.ensure_future(self.store.submit(row))
+        try:
+            writing = asyncio.ensure_future(self.store.submit(row))
+        except StoreError as error:
+            self.end(error)
+            raise
         cancelled: asyncio.CancelledError | None = None
         while not writing.done():
             try:
