@@ -226,9 +226,11 @@ class Visit:
         cancelled: asyncio.CancelledError | None = None
         while not writing.done():
             try:
-                await asyncio.wait((writing,))
+                await asyncio.shield(writing)
             except asyncio.CancelledError as error:
                 cancelled = error
+            except Exception:  # noqa: BLE001, S112 - it is looked at below
+                continue
         try:
             answer = writing.result()
         except BaseException as error:
