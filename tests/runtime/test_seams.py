@@ -30,12 +30,14 @@ from statecraft import (
     RunRecord,
     Runtime,
     Settings,
+    any_of,
+    hours,
     minutes,
     tool,
 )
 from statecraft.calls.breaker import BreakerPolicy
 from statecraft.calls.retry import RetryPolicy
-from statecraft.errors import ErrorKind
+from statecraft.errors import ErrorKind, RunClosed
 from statecraft.llm.port import ModelError
 from statecraft.llm.scripted import ScriptedLLM
 from statecraft.records import Status, Waiting
@@ -44,6 +46,7 @@ from tests.children.kin import children_of, sound
 from tests.runtime.test_budgets import PRICES, Note, Stop, agrees, charged, one_state
 
 CENTS_20 = 200_000_000
+GATED = Settings(gate=GatePolicy(max_auto_risk="safe"))
 
 
 async def settle(rt: Runtime, run: RunRecord) -> RunRecord:
@@ -148,7 +151,7 @@ class Joined(Event):
 
 
 def spender(till: list[str]) -> Machine[Note]:
-    @tool(price="0.45")
+    @tool(price="0.45", risk="safe")
     async def buy() -> str:
         """Buy."""
         till.append("bought")
@@ -244,6 +247,162 @@ def test_of_gated_calls_beyond_the_concurrency_each_is_asked_about_in_its_turn(p
             assert isinstance(data, Note)
             assert data.seen == ["rejected" if n == 4 else f"paid {n}" for n in range(7)]
             assert len(till.paid) == 6
+            await agrees(rt, run)
+
+    asyncio.run(story())
+
+
+# --- several at once ---------------------------------------------------------------------------------------------------
+
+
+def test_calls_in_a_task_group_wait_for_a_person_like_any_others(place: str) -> None:
+    async def story() -> None:
+        @tool(effect="idempotent", risk="high")
+        async def file(n: int) -> str:
+            """File it."""
+            return f"filed {n}"
+
+        async def work(run: Run[Note]) -> Stop:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(run.tool(file, n)) for n in range(2)]
+            return Stop(seen=[task.result() for task in tasks])
+
+        machine = one_state(work, tools=[file])
+        settings = Settings(gate=GatePolicy(max_auto_risk="safe"))
+        async with Runtime(place, machines=[machine], settings=settings, clock=ManualClock()) as rt:
+            run = await rt.start(machine, Note())
+            while not (run := await settle(rt, run)).status.closed:
+                review = (await rt.reviews(run.id, open_only=True))[0]
+                await rt.decide(run.id, Approve(), by="ann", review=review.id)
+            assert run.state == "done"
+            await agrees(rt, run)
+
+    asyncio.run(story())
+
+
+def waiting_for_both(till: Till, child: Machine[Any], **more: Any) -> Machine[Family]:
+    """One state that waits for a person and for a child run at once."""
+    machine = Machine("both", data=Family, **more)
+
+    @machine.state(start=True, children=[child], tools=[till.pay])
+    async def working(run: Run[Family]) -> Joined:
+        async def pay() -> str:
+            return await run.tool(till.pay, 1)
+
+        async def rest() -> str:
+            return (await run.child(child, Note(text="late"))).data.text
+
+        return Joined(parts=list(await run.gather(pay(), rest())))
+
+    machine.transitions(
+        working.on(Joined) >> machine.final("done", ok=True),
+        machine.anywhere.on(BudgetExhausted) >> machine.final("broke"),
+        machine.anywhere.on(Failure) >> machine.final("failed"),
+    )
+    return machine
+
+
+@pytest.mark.parametrize(("more", "end"), [({"budget": Budget(wall=hours(1))}, "broke"), ({"deadline": hours(1)}, "failed")])
+def test_when_time_is_up_the_question_is_closed_and_the_child_is_gone(place: str, more: dict[str, Any], end: str) -> None:
+    async def story() -> None:
+        till, clock = Till(), ManualClock()
+        machine = waiting_for_both(till, spender([]), **more)
+        async with Runtime(place, machines=[machine], settings=GATED, clock=clock) as rt:
+            run = await settle(rt, await rt.start(machine, Family()))
+            (review,) = await rt.reviews(run.id, open_only=True)
+            assert (await rt.resume(run.id, force=True)).epoch == run.epoch
+            await clock.advance(hours(1))
+            rt._worker.poke()
+            run = await settle(rt, run)
+            assert run.state == end
+            (child,) = await children_of(rt, run)
+            assert child.status in {Status.CANCELLED, Status.FAILED}  # The time of the budget is the child's as well.
+            with pytest.raises(RunClosed):
+                await rt.decide(run.id, Approve(), by="ann", review=review.id)
+            assert await rt.reviews(open_only=True) == []
+            assert till.paid == []
+            await sound(rt)
+
+    asyncio.run(story())
+
+
+def test_a_decision_and_the_end_of_a_child_each_let_the_other_go_on_waiting(place: str) -> None:
+    async def story() -> None:
+        till, clock = Till(), ManualClock()
+        machine = waiting_for_both(till, spender([]), budget=Budget(money="0.65"))
+        async with Runtime(place, machines=[machine], settings=GATED, clock=clock) as rt:
+            run = await settle(rt, await rt.start(machine, Family()))
+            await clock.advance(hours(2))
+            rt._worker.poke()
+            (child,) = await children_of(rt, run)
+            assert (await rt.wait(child.id)).status is Status.DONE
+            assert (await settle(rt, run)).waiting_for is Waiting.REVIEW
+            await rt.decide(run.id, Approve(), by="ann")
+            assert (await settle(rt, run)).state == "done"
+            assert await charged(rt, run, "money") == 650_000_000
+            await sound(rt)
+
+    asyncio.run(story())
+
+
+def test_cancelling_a_family_in_the_middle_of_a_call_leaves_nothing_reserved(place: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        till = Till(hangs=1)
+
+        async def pay(run: Run[Note]) -> Stop:
+            return Stop(text=await run.tool(till.pay, 1))
+
+        child = one_state(pay, tools=[till.pay])
+        machine = Machine("family", data=Family, budget=Budget(money="0.20"))
+
+        @machine.state(start=True, children=[child])
+        async def working(run: Run[Family]) -> Joined:
+            return Joined(parts=[(await run.child(child, Note())).data.text])
+
+        machine.transitions(
+            working.on(Joined) >> machine.final("done", ok=True), machine.anywhere.on(Failure) >> machine.final("failed")
+        )
+        async with Runtime(place, machines=[machine]) as rt:
+            run = await rt.start(machine, Family())
+            await till.reached.wait()
+            assert rows(tmp_path, "SELECT sum(amount) FROM reservations") == [(CENTS_20,)]
+            await rt.cancel(run.id, by="ann", reason="enough")
+        assert rows(tmp_path, "SELECT count(*) FROM reservations") == [(0,)]
+        assert rows(tmp_path, "SELECT used FROM meters WHERE used > 0") == []
+
+    asyncio.run(story())
+
+
+def test_the_decision_about_an_item_that_was_not_chosen_has_no_effect(place: str) -> None:
+    async def story() -> None:
+        till, clock = Till(), ManualClock()
+
+        async def work(run: Run[Note]) -> Stop:
+            async def one(n: int) -> str:
+                if n:
+                    await run.sleep(timedelta(hours=1))
+                    return "slept"
+                return await run.tool(till.pay, 1)
+
+            said = await run.map(one, [0, 1], join=any_of)
+            await run.sleep(timedelta(hours=1))
+            return Stop(text=said)
+
+        machine = one_state(work, tools=[till.pay])
+        async with Runtime(place, machines=[machine], settings=GATED, clock=clock) as rt:
+            run = await settle(rt, await rt.start(machine, Note()))
+            (review,) = await rt.reviews(run.id, open_only=True)
+            await clock.advance(hours(1))
+            rt._worker.poke()
+            async for entry in rt.follow(run.id, after=0):
+                if entry.kind == "waiting" and entry.detail.get("waiting_for") == "timer":
+                    break
+            await rt.decide(run.id, Approve(), by="ann", review=review.id)
+            await clock.advance(hours(1))
+            rt._worker.poke()
+            run = await settle(rt, run)
+            assert run.state == "done"
+            assert till.paid == []
             await agrees(rt, run)
 
     asyncio.run(story())
