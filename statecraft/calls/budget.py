@@ -87,7 +87,7 @@ class Budgets:
             return self._priced(call, await following(call))
         most = self._most(call, draws)
         await self._reserve(call, draws, most)
-        reply = self._priced(call, await self._attempt(call, following, _charges(draws, most)))
+        reply = self._priced(call, await self._attempt(call, following, draws, most))
         charges = _charges(draws, _spent(reply, most))
         _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
         return replace(reply, charges=charges)
@@ -145,14 +145,14 @@ class Budgets:
         if answer.refused is not None:
             raise _too_much(call, answer.refused, answer.used.get(answer.refused.meter, 0))
 
-    async def _attempt(self, call: Call, following: Next, whole: tuple[Charge, ...]) -> Reply:
-        """Make the attempt. If it fails, its reservation ends: charged as a `whole` if it may have been billed."""
+    async def _attempt(self, call: Call, following: Next, draws: Sequence[Draw], most: Mapping[str, int]) -> Reply:
+        """Make the attempt. If it fails, its reservation ends: charged as a whole if it may have been billed."""
         try:
             return await following(call)
         except StoreError:
             raise  # The visit is over; the next claim of the run ends its reservations.
         except Exception as error:
-            charges = whole if _maybe_billed(call, error) else ()
+            charges = _charges(draws, most) if _maybe_billed(call, error) else ()
             await self._settle(call, charges)
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
             raise

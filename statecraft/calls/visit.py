@@ -222,13 +222,19 @@ class Visit:
     async def write(self, row: port.Write) -> object:
         """Submit a write and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
         next transition covers exactly the rows that were kept."""
-        writing = asyncio.ensure_future(self.store.submit(row))
+        try:
+            writing = asyncio.ensure_future(self.store.submit(row))
+        except StoreError as error:
+            self.end(error)
+            raise
         cancelled: asyncio.CancelledError | None = None
         while not writing.done():
             try:
-                await asyncio.wait((writing,))
+                await asyncio.shield(writing)
             except asyncio.CancelledError as error:
                 cancelled = error
+            except Exception:  # noqa: BLE001, S112 - it is looked at below
+                continue
         try:
             answer = writing.result()
         except BaseException as error:
