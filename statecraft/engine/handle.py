@@ -118,7 +118,9 @@ def _overdue(held: Held, bound: str, now: int) -> Event:
 
 
 def _event_of(held: Held, error: Exception) -> Event:
-    """The system event that tells of an error."""
+    """The system event that tells of an error; of the only one in a group, since a task group wraps whatever it raises."""
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return _event_of(held, error.exceptions[0])
     if isinstance(error, OutputInvalid):
         message = said(error)
         return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)
