@@ -151,8 +151,8 @@ class Budgets:
             # Even an attempt put off may have been made: as a breaker's probe, which failed.
             billed = error.maybe_billed if isinstance(error, NotYet) else call.classify(error).maybe_billed
             charges = _charges(draws, most) if billed else ()
-            await self._settle(call, charges)
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
+            await self._settle(call, charges)  # Last: a cancellation comes out of it when it is written.
             raise
         except BaseException:
             await self._release(call)
