@@ -299,7 +299,11 @@ class Breaker:
             circuit, admission = admit(circuit, now, _who(call), policy, call.timeout or 0.0)
             return dump(circuit), (circuit, admission)
 
-        circuit, admission = await ask(self._gauges, call, _meter(call), change)
+        try:
+            circuit, admission = await ask(self._gauges, call, _meter(call), change)
+        except asyncio.CancelledError:
+            await self._release(call)  # It may have been admitted as the probe all the same.
+            raise
         if not admission.admitted:
             due_at = admission.due_at + int(self._uniform() * admission.spread)
             raise NotYet(due_at, Waiting.BREAKER, f"{call.dependency} is failing; its breaker is open")

@@ -89,6 +89,9 @@ def _contained(handler: Handler, run: StepRun[Any]) -> object:
     except StopIteration as error:
         # A future cannot carry this one: the handler would never be heard of again.
         raise RuntimeError("the handler raised StopIteration") from error
+    except SystemExit as error:
+        # In a thread of its own it is the handler's, and must not end everybody's process.
+        raise RuntimeError(f"the handler called sys.exit({error.code!r})") from error
 
 
 def _checked(held: Held, answer: object) -> Answer:
