@@ -274,11 +274,13 @@ class Breaker:
             reply = await following(call)
         except (NotYet, Park, asyncio.CancelledError):
             if probe:
-                await tell(self._gauges, _meter(call), lambda old: (dump(release(load(old), _who(call))), None))
+                await self._release(call)
             raise
         except Exception as error:
             if call.visit.over is None:
                 await self._failed(call, local, error, probe)
+            elif probe:
+                await self._release(call)  # Our own store failed, which says nothing about the dependency.
             raise
         if probe:
             await self._report(call, local, ok=True)
@@ -323,7 +325,11 @@ class Breaker:
             else:
                 local.succeeded(call.visit.clock.now() // self._half)
         elif probe:
-            await tell(self._gauges, _meter(call), lambda old: (dump(release(load(old), _who(call))), None))
+            await self._release(call)
+
+    async def _release(self, call: Call) -> None:
+        """The probe has said nothing: it is somebody else's turn at once."""
+        await tell(self._gauges, _meter(call), lambda old: (dump(release(load(old), _who(call))), None))
 
     def _later(self, call: Call, circuit: Circuit | None, failure: Failure) -> NotYet:
         until = call.visit.clock.now() + int(self.policy.open_for * _SECOND) if circuit is None else circuit.until

@@ -18,7 +18,7 @@ from typing import Any, cast
 from statecraft.calls.call import Call, Next, Reply
 from statecraft.calls.park import NotYet
 from statecraft.clock import micros
-from statecraft.errors import CallError, ConfigError, OverBudget, StoreError
+from statecraft.errors import CallError, ConfigError, ErrorKind, OverBudget, StoreError
 from statecraft.llm.prices import PriceBook, Priced
 from statecraft.machine.budget import Budget, public, said
 from statecraft.records import Draw, Usage
@@ -87,10 +87,17 @@ class Budgets:
             return self._priced(call, await following(call))
         most = self._most(call, draws)
         await self._reserve(call, draws, most)
-        reply = self._priced(call, await self._attempt(call, following, _charges(draws, most)))
+        reply = self._priced(call, await self._attempt(call, following, draws, most))
         charges = _charges(draws, _spent(reply, most))
         _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
         return replace(reply, charges=charges)
+
+    def bill(self, call: Call) -> Reply:
+        """What an attempt costs that only a person can tell of: all that it may. For `calls.doubt`, once per outcome."""
+        draws = self._draws(call)
+        charges = _charges(draws, self._most(call, draws)) if draws else ()
+        _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
+        return replace(self._priced(call, Reply("null")), charges=charges)
 
     def _draws(self, call: Call) -> tuple[Draw, ...]:
         scope = call.scope
@@ -138,17 +145,14 @@ class Budgets:
         if answer.refused is not None:
             raise _too_much(call, answer.refused, answer.used.get(answer.refused.meter, 0))
 
-    async def _attempt(self, call: Call, following: Next, whole: tuple[Charge, ...]) -> Reply:
-        """Make the attempt. If it fails, its reservation ends: charged as a `whole` if it may have been billed."""
+    async def _attempt(self, call: Call, following: Next, draws: Sequence[Draw], most: Mapping[str, int]) -> Reply:
+        """Make the attempt. If it fails, its reservation ends: charged as a whole if it may have been billed."""
         try:
             return await following(call)
         except StoreError:
             raise  # The visit is over; the next claim of the run ends its reservations.
-        except (NotYet, CallError):
-            await self._settle(call, ())
-            raise
         except Exception as error:
-            charges = whole if call.classify(error).maybe_billed else ()
+            charges = _charges(draws, most) if _maybe_billed(call, error) else ()
             await self._settle(call, charges)
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
             raise
@@ -179,6 +183,14 @@ class Budgets:
             if priced is not None:
                 return priced
         return self._book.cost(call.name, usage)
+
+
+def _maybe_billed(call: Call, error: Exception) -> bool:
+    """Whether a failed attempt is charged. One in doubt is billed when a person has said what became of it."""
+    if isinstance(error, NotYet | CallError):
+        return isinstance(error, NotYet) and error.maybe_billed
+    failure = call.classify(error)
+    return failure.maybe_billed and not (call.once and failure.kind is ErrorKind.TIMEOUT)
 
 
 def _is_model(call: Call) -> bool:

@@ -129,12 +129,16 @@ def compose(middlewares: Sequence[Middleware], perform: Next) -> Next:
 
 
 def _wrap(middleware: Middleware, inner: Next) -> Next:
-    async def wrapped(call: Call) -> Reply:
-        return await middleware(call, inner)
+    def wrapped(call: Call) -> Awaitable[Reply]:
+        return middleware(call, inner)
 
     return wrapped
 
 
 def canonical(value: Json) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Made once: `json.dumps` makes one for each text."""

@@ -75,8 +75,11 @@ def check(errors: object) -> None:
 
 
 def said(error: BaseException) -> str:
-    """What an error says, as text that can be stored: broken characters are replaced."""
-    return str(error).encode("utf-8", "replace").decode()
+    """What an error says, as text that can be stored: broken characters are replaced. Some cannot even say it."""
+    try:
+        return str(error).encode("utf-8", "replace").decode()
+    except Exception as second:  # noqa: BLE001 - a class of the user's may do anything here
+        return f"(its text cannot be read: {type(second).__name__})"
 
 
 def _judge(error: Exception, table: Mapping[type[Exception], Meaning], errors: Errors | None) -> Failure:
@@ -86,12 +89,12 @@ def _judge(error: Exception, table: Mapping[type[Exception], Meaning], errors: E
         return own
     if own is not None:
         return Failure(own, _named(error), hint, maybe_billed=True)
-    if isinstance(error, ModelError):
-        return Failure(error.kind, said(error), hint, error.maybe_billed)
     listed = errors if isinstance(errors, Mapping) else {}
     for cls in type(error).__mro__:
         if cls in listed:
-            return Failure(listed[cls], _named(error), hint, maybe_billed=True)
+            return Failure(listed[cls], _named(error), hint, getattr(error, "maybe_billed", True) is not False)
+        if cls is ModelError and isinstance(error, ModelError):
+            return Failure(error.kind, said(error), hint, error.maybe_billed)
         if cls in table:
             row = table[cls]
             text = said(error) if isinstance(error, (AttemptTimeout, ToolArgumentsInvalid)) else _named(error)
@@ -100,12 +103,14 @@ def _judge(error: Exception, table: Mapping[type[Exception], Meaning], errors: E
 
 
 def _asked(error: Exception, ask: Callable[[Exception], ErrorKind | Failure | None]) -> ErrorKind | Failure | None:
-    """The user's answer. A function that itself fails has said nothing."""
+    """The user's answer. A function that itself fails, or answers something else, has said nothing."""
     try:
         answer = ask(error)
     except Exception:  # noqa: BLE001 - the attempt's own error is the one to tell of
         return None
-    return replace(answer, message=answer.message or _named(error)) if isinstance(answer, Failure) else answer
+    if isinstance(answer, Failure) and isinstance(answer.kind, ErrorKind):
+        return replace(answer, message=str(answer.message or _named(error)), retry_after=_seconds(answer.retry_after))
+    return answer if isinstance(answer, ErrorKind) else None
 
 
 def _named(error: Exception) -> str:
@@ -114,7 +119,14 @@ def _named(error: Exception) -> str:
 
 def _hint(error: Exception) -> float | None:
     """Seconds that the exception asks to wait (`retry_after`), if it is a sensible number."""
-    found = getattr(error, "retry_after", None)
+    try:
+        return _seconds(getattr(error, "retry_after", None))
+    except Exception:  # noqa: BLE001 - it may be computed, by whatever code
+        return None
+
+
+def _seconds(found: object) -> float | None:
+    """A wait, if it is a sensible number."""
     if isinstance(found, (int, float)) and not isinstance(found, bool) and isfinite(found):
         return max(0.0, float(found))
     return None

@@ -90,4 +90,7 @@ def numbers(stored: str | None) -> dict[str, Any]:
 
 def text(state: dict[str, Any]) -> str:
     """The other way."""
-    return json.dumps(state, separators=(",", ":"))
+    return _COMPACT.encode(state)
+
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"))

@@ -122,10 +122,9 @@ def take(state: Buckets, wants: Sequence[Want], now: int, who: str) -> tuple[Buc
     if not late:
         for want in wants:
             bucket = each.get(want.bucket, Bucket())
-            mine = bucket.heir == who
-            tat = max(bucket.tat, now) + want.rate.time(want.units)
-            each[want.bucket] = replace(bucket, tat=tat, heir="" if mine else bucket.heir, hold=0 if mine else bucket.hold)
-        return replace(state, each=each), None
+            heir, hold = ("", 0) if bucket.heir == who else (bucket.heir, bucket.hold)
+            each[want.bucket] = Bucket(max(bucket.tat, now) + want.rate.time(want.units), bucket.line, heir, hold)
+        return Buckets(state.until, state.said_at, each), None
     answers = []
     for want in late:
         bucket = each.get(want.bucket, Bucket())

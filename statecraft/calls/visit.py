@@ -98,6 +98,10 @@ class Visit:
     """What people should hear of when the run parks."""
     changes: dict[tuple[bytes, int], dict[str, Any]] = field(default_factory=dict)
     """What a person put in the place of a call's arguments; kept with its row."""
+    owed: dict[tuple[bytes, int], tuple[port.Charge, ...]] = field(default_factory=dict)
+    """What calls that failed are charged all the same, with their rows."""
+    has_children: bool = False
+    """Whether earlier executions started child runs."""
 
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
@@ -203,7 +207,7 @@ class Visit:
             blobs=call.blobs,
             cost=outcome.cost,
             price_source=outcome.price_source,
-            charges=outcome.charges,
+            charges=outcome.charges or self.owed.get((call.digest, call.occurrence), ()),
         )
         self.hashes.insert(idx, mark)
         self.recorded[(call.digest, call.occurrence)] = outcome
@@ -218,13 +222,19 @@ class Visit:
     async def write(self, row: port.Write) -> object:
         """Submit a write and stay until its fate is known, even if the handler is cancelled meanwhile: the hash of the
         next transition covers exactly the rows that were kept."""
-        writing = asyncio.ensure_future(self.store.submit(row))
+        try:
+            writing = asyncio.ensure_future(self.store.submit(row))
+        except StoreError as error:
+            self.end(error)
+            raise
         cancelled: asyncio.CancelledError | None = None
         while not writing.done():
             try:
-                await asyncio.wait((writing,))
+                await asyncio.shield(writing)
             except asyncio.CancelledError as error:
                 cancelled = error
+            except Exception:  # noqa: BLE001, S112 - it is looked at below
+                continue
         try:
             answer = writing.result()
         except BaseException as error:

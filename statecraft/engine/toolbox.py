@@ -82,4 +82,5 @@ def _result(block: port.Block, text: str) -> port.Block:
 
 
 def _failed(block: port.Block, text: str) -> port.Block:
-    return {**_result(block, text), "is_error": True}
+    # A provider refuses an error that says nothing.
+    return {**_result(block, text if text.strip() else f"{block.get('name')} failed and did not say why"), "is_error": True}

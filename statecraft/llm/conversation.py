@@ -131,9 +131,10 @@ class _Talk:
         if repeated is not None:
             # Every call needs a result of its own, so one with an earlier call's id must not be executed.
             raise self.failed(f"the model gave the id {repeated} to two tool calls", ErrorKind.PROTOCOL)
-        # A reply of nothing but empty text cannot be sent back: the provider refuses empty blocks.
-        if reply.text.strip() or any(block.get("type") != "text" for block in reply.content):
-            self.room.history.add({"role": "assistant", "content": list(reply.content)})
+        # Empty text cannot be sent back: the provider refuses such blocks, which it may have sent itself.
+        said = [block for block in reply.content if block.get("type") != "text" or str(block.get("text", "")).strip()]
+        if said:
+            self.room.history.add({"role": "assistant", "content": said})
         self.heard += reply.text
 
     def say(self, content: str | list[Block]) -> None:

@@ -84,7 +84,8 @@ class Table:
 
 
 class Books:
-    """Several price books: the first that knows a model prices it. Says once per model that nobody does."""
+    """Several price books: the first that knows a model prices it. Says once per model that nobody does. One that raises
+    leaves this call without a price."""
 
     def __init__(self, books: Sequence[PriceBook]) -> None:
         self._books = tuple(books)
@@ -94,7 +95,13 @@ class Books:
         if model in self._unknown:
             return None
         for book in self._books:
-            priced = book.cost(model, usage)
+            try:
+                priced = book.cost(model, usage)
+            except Exception as error:  # noqa: BLE001 - the reply is there, and must not be lost for its price
+                trace.emit(
+                    "alert", {"target": model, "reason": f"its price book raised {type(error).__name__}"}, level=logging.WARNING
+                )
+                return None
             if priced is not None:
                 return priced
         self._unknown.add(model)

@@ -21,15 +21,22 @@ from statecraft.store.writes import Rows, charge
 _USED = Query(sa.select(t.meters.c.used).where(t.meters.c.meter == sa.bindparam("meter")), "meter")
 _STATE = Query(sa.select(t.meters.c.state).where(t.meters.c.meter == sa.bindparam("meter")), "meter")
 _kept = t.reservations.c
-_RESERVED = Query(
-    sa.select(sa.func.coalesce(sa.func.sum(_kept.amount), sa.literal_column("0")).label("amount")).where(
-        _kept.meter == sa.bindparam("meter"),
-        ~sa.and_(*(_kept[name] == sa.bindparam(f"of_{name}", type_=_kept[name].type) for name in s.CALL_KEY)),
-    ),
-    "meter",
+_charged = sa.select(t.meters.c.used).where(t.meters.c.meter == sa.bindparam("charged_to"))
+_others = sa.select(sa.func.sum(_kept.amount)).where(
+    _kept.meter == sa.bindparam("reserved_of"),
+    ~sa.and_(*(_kept[name] == sa.bindparam(f"of_{name}", type_=_kept[name].type) for name in s.CALL_KEY)),
+)
+_TAKEN = Query(
+    sa.select(_charged.scalar_subquery().label("used"), _others.scalar_subquery().label("reserved")),
+    "charged_to",
+    "reserved_of",
     *(f"of_{name}" for name in s.CALL_KEY),
 )
-"""What others than this call have reserved of a meter."""
+"""What a meter has been charged, and what others than this call have reserved of it; NULL for nothing."""
+_STANDS = Query(
+    sa.select(t.runs.c.epoch, t.runs.c.seq, t.runs.c.status).where(t.runs.c.run_id == sa.bindparam("run_id")), "run_id"
+)
+"""Where a run stands."""
 
 
 def reserve(sql: sa.Connection, write: Reserve, rows: Rows) -> Reserved:
@@ -41,10 +48,10 @@ def reserve(sql: sa.Connection, write: Reserve, rows: Rows) -> Reserved:
     refused: Amount | None = None
     for amount in write.amounts:
         meter = amount.meter
-        used[meter] = _used(sql, meter)
+        taken = _TAKEN.ask(sql, meter, meter, *key)[0]
+        used[meter] = taken.used or 0
         asked[meter] = asked.get(meter, 0) + amount.amount
-        taken = used[meter] + int(_RESERVED.ask(sql, meter, *key)[0].amount)
-        if refused is None and taken + asked[meter] > amount.limit:
+        if refused is None and used[meter] + (taken.reserved or 0) + asked[meter] > amount.limit:
             refused = amount
     if refused is None:
         rows[s.UNRESERVE].append(key)
@@ -105,9 +112,10 @@ def _used(sql: sa.Connection, meter: str) -> int:
 
 def _held(sql: sa.Connection, write: Reserve | Settle) -> None:
     """Refuse the write unless its run still stands where the writer believes it does, under its epoch."""
-    run = head(sql, write.run_id)
-    if (run.epoch, run.seq, run.status) == (write.epoch, write.seq, Status.RUNNING):
+    stands = _STANDS.ask(sql, write.run_id)
+    if stands and stands[0] == (write.epoch, write.seq, Status.RUNNING):
         return
+    run = head(sql, write.run_id)
     held = f"held by {run.owner}" if run.owner else str(run.status)
     what = f"{type(write).__name__.lower()} in step {write.seq} of run {run.id}"
     raise Fenced(

@@ -48,7 +48,7 @@ class Query:
         text = sql.info.get(self) or self._compile(sql)
         cursor = sql.connection.cursor()
         cursor.execute(text, values)
-        found = [self._row(*row) for row in cursor.fetchall()]
+        found = list(map(self._row._make, cursor.fetchall()))
         cursor.close()
         return found
 

@@ -18,7 +18,7 @@ from statecraft.calls.call import Call, Reply
 from statecraft.calls.gauges import MemoryGauges
 from statecraft.calls.park import NotYet
 from statecraft.clock import stamp
-from statecraft.errors import ConfigError, ErrorKind, StoreFull
+from statecraft.errors import ConfigError, ErrorKind, Fenced, StoreFull
 from statecraft.llm.port import ModelError
 from statecraft.records import Waiting
 from statecraft.testing import ManualClock
@@ -335,6 +335,21 @@ def test_a_probe_that_never_left_is_anothers_turn_at_once(end: BaseException) ->
     bench.trip()
     bench.advance(10)
     assert bench.go(end) is end or isinstance(end, asyncio.CancelledError)
+    assert bench.go("ok") == "ok"
+
+
+def test_a_probe_whose_run_was_lost_is_anothers_turn_at_once() -> None:
+    bench = Bench()
+    bench.trip()
+    bench.advance(10)
+    call = bench.call()
+
+    async def lost(call: Call) -> Reply:
+        call.visit.end(Fenced("somebody else holds the run"))
+        raise Fenced("somebody else holds the run")
+
+    with pytest.raises(Fenced):
+        asyncio.run(bench.breaker(call, lost))
     assert bench.go("ok") == "ok"
 
 

@@ -360,6 +360,17 @@ def test_an_attempt_that_was_not_made_yet_gives_its_reservation_back() -> None:
     assert desk.ledger.writes == ["Reserve", "Settle"]
 
 
+def test_a_failed_probe_of_a_breaker_that_may_have_been_billed_is_charged_though_it_is_no_attempt() -> None:
+    desk = Desk(draws=run_budget(calls=1))
+
+    async def probed(call: Call) -> Reply:
+        raise NotYet(5, Waiting.BREAKER, "the probe failed", maybe_billed=True)
+
+    with pytest.raises(NotYet):
+        asyncio.run(Budgets(price_book(None))(_bare(desk), probed))
+    assert desk.ledger.clean == desk.scope.used == {f"{OWN}:calls": 1}
+
+
 def _bare(desk: Desk) -> Call:
     async def never(call: Call) -> Reply:
         raise AssertionError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from statecraft import Settings
@@ -82,6 +84,41 @@ def test_a_users_function_that_fails_itself_has_said_nothing() -> None:
 
     found = classify.of_tool(KeyError("gone"), broken)
     assert (found.kind, found.message) == (ErrorKind.TOOL, "KeyError: 'gone'")
+
+
+@pytest.mark.parametrize("said", ["transient", 429, True, Failure("transient", "?")])  # type: ignore[arg-type]
+def test_a_users_function_that_answers_something_else_has_said_nothing(said: Any) -> None:
+    assert classify.of_tool(KeyError("gone"), lambda _: said).kind is ErrorKind.TOOL
+
+
+@pytest.mark.parametrize("given", [float("nan"), float("inf"), "soon"])
+def test_a_users_hint_that_is_no_number_of_seconds_is_none(given: Any) -> None:
+    found = classify.of_tool(KeyError("gone"), lambda _: Failure(ErrorKind.QUOTA, "used up", retry_after=given))
+    assert (found.kind, found.retry_after) == (ErrorKind.QUOTA, None)
+
+
+def test_a_users_row_for_a_models_error_counts_and_one_for_every_exception_does_not() -> None:
+    class Weekend(ModelError):
+        pass
+
+    error = Weekend("closed", kind=ErrorKind.PERMANENT)
+    found = classify.of_model(error, {Weekend: ErrorKind.TRANSIENT, Exception: ErrorKind.TOOL})
+    assert (found.kind, found.maybe_billed) == (ErrorKind.TRANSIENT, False)
+    assert classify.of_model(error, {Exception: ErrorKind.TOOL}).kind is ErrorKind.PERMANENT
+
+
+def test_an_exception_that_cannot_say_anything_is_judged_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("my own bug")
+
+        @property
+        def retry_after(self) -> float:
+            raise KeyError("no header")
+
+    found = classify.of_tool(Mute())
+    assert (found.kind, found.retry_after) == (ErrorKind.TOOL, None)
+    assert found.message == "Mute: (its text cannot be read: RuntimeError)"
 
 
 @pytest.mark.parametrize(

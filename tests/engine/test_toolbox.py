@@ -48,6 +48,11 @@ def test_a_call_that_failed_or_was_refused_has_a_result_that_says_so(error: Call
     assert result == {"type": "tool_result", "tool_use_id": "t", "content": error.message, "is_error": True}
 
 
+def test_a_failure_that_says_nothing_is_still_an_answer_that_a_provider_takes() -> None:
+    (result,) = asyncio.run(box(CallError("", kind=ErrorKind.TOOL, name="look")).use_all([use(1)]))
+    assert (result["is_error"], result["content"]) == (True, "look failed and did not say why")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -206,6 +206,14 @@ def test_no_repairs_means_one_try() -> None:
     assert (isinstance(error, OutputInvalid), requests) == (True, 1)
 
 
+def test_empty_text_beside_a_tool_call_is_not_sent_back_and_all_else_is_verbatim() -> None:
+    thinking: Block = {"type": "thinking", "thinking": "", "signature": "s"}
+    call: Block = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
+    empty: list[Block] = [{"type": "text", "text": each} for each in ("", "\n\n")]
+    _, requests, _ = talk([stopped("tool_use", thinking, empty[0], call, empty[1]), "done"], Output.of(str))
+    assert requests[1].messages[1] == {"role": "assistant", "content": [thinking, call]}
+
+
 def test_an_empty_answer_is_repaired_without_sending_an_empty_message_back() -> None:
     answer, requests, _ = talk([stopped("end_turn", {"type": "text", "text": ""}), Count(n=1)], Output.of(Count))
     assert answer.value == Count(n=1)

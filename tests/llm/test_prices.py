@@ -86,6 +86,18 @@ def test_a_price_book_of_ones_own_is_taken_as_it_is() -> None:
     assert price_book(Flat()).cost("anything", Usage()) == Priced(7, "flat rate")
 
 
+def test_a_price_book_that_raises_costs_no_reply_and_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    class Moody:
+        def cost(self, model: str, usage: Usage) -> Priced | None:
+            if usage.cache_read_tokens:
+                raise ValueError("more was read than sent")
+            return Priced(7, "flat rate")
+
+    books = price_book(Moody())
+    assert [books.cost("m", Usage(1, 1, 5)), books.cost("m", Usage(1, 1))] == [None, Priced(7, "flat rate")]
+    assert caplog.records[0].__dict__["reason"] == "its price book raised ValueError"
+
+
 def test_without_the_extra_only_the_given_table_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prices, "find_spec", lambda name: None)
     assert price_book(None).cost("claude-sonnet-5-5", Usage(1, 1)) is None
