@@ -59,6 +59,17 @@ def test_a_success_that_was_counted_elsewhere_starts_over_as_well() -> None:
     assert (change, circuit.in_a_row, circuit.calls) == (None, 1, 4)
 
 
+def test_a_success_from_before_a_failure_that_is_told_after_it_does_not_start_over() -> None:
+    first, second, gauges, clock = Bench(), Bench(), MemoryGauges(), ManualClock()
+    for bench in (first, second):  # Two workers with one home for their states.
+        bench.clock, bench.breaker = clock, Breaker(QUICK, gauges, lambda: 0.0)
+        assert bench.go("ok") == "ok"
+    asyncio.run(clock.advance(timedelta(seconds=1)))
+    for bench in (first, first, second):
+        assert isinstance(bench.go(overloaded()), ModelError)
+    assert isinstance(second.go("ok"), NotYet)
+
+
 def test_half_of_the_calls_failing_opens_it_though_never_three_in_a_row() -> None:
     circuit = Circuit()
     changes = []
