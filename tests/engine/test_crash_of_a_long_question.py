@@ -131,7 +131,7 @@ def summary(world: Place) -> list[tuple[object, ...]]:
 
 def assert_sound(world: Place) -> None:
     ((cost, count),) = world.ask("SELECT sum(cost), count(cost) FROM calls")
-    used = dict(world.ask("SELECT substr(meter, 38), used FROM meters WHERE meter LIKE 'run:%'"))
+    used: dict[str, int] = dict(world.ask("SELECT substr(meter, 38), used FROM meters WHERE meter LIKE 'run:%'"))
     assert (used["money"], used["calls"]) == (cost, count)
     assert world.ask("SELECT * FROM reservations") == []
     assert len(world.effects) == 1
