@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.calls import AT_ONCE, crowd, stack_cost
 from statecraft import Append, Data, Event, Machine, Run, Runtime, Settings, StepsExhausted
 from statecraft.store import open_store
 from statecraft.store.port import MachineSpec
@@ -37,6 +38,8 @@ TARGETS = {
     "resume": 20.0,
     "cpu_import": 0.35,
     "rss_import": 45.0,
+    "stack": 250.0,
+    "at_once": 1000.0,
 }
 
 INSERT = (
@@ -270,6 +273,10 @@ def main() -> int:
     print(f"  {RUNS} runs at once: raw {raw:,.0f} moves/s, engine {ours:,.0f}; one run: raw {raw1:,.0f}, engine {ours1:,.0f}")
     disk, flat, resumed = growth()
     cpu_import, rss_import = imported()
+    everything, bare, row = stack_cost(TURNS)
+    print(f"  CPU of a call: {everything:.0f} us with every member on, {bare:.0f} us with none, {row:.0f} us its row alone")
+    full = crowd()
+    print(f"  {AT_ONCE} calls at once: answered and recorded {full.seconds:.2f} s after the first began")
     met = [
         line(
             f"{RUNS} concurrent runs, share of the raw loop",
@@ -289,6 +296,8 @@ def main() -> int:
         line("disk per payload byte, 500 steps of 2 KB", disk, TARGETS["growth"], ""),
         line("cost of step 500 to step 10", flat, TARGETS["flat"], ""),
         line("resume of the 500-step run, from the call to its handler", resumed, TARGETS["resume"], "ms"),
+        line("CPU of the whole call stack, beyond the journal row", everything - row, TARGETS["stack"], "us"),
+        line("calls in flight at once in one process", full.most, TARGETS["at_once"], "", at_least=True),
         line("from statecraft import Machine, Runtime: CPU", cpu_import, TARGETS["cpu_import"], "s"),
         line("from statecraft import Machine, Runtime: peak memory", rss_import, TARGETS["rss_import"], "MB"),
     ]

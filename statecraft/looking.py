@@ -55,7 +55,10 @@ class Looking:
         return await self._store.run(raw_id(run_id))
 
     async def find(self, text: str) -> RunRecord:
-        """The run whose id begins with `text`, or the newest one for `@last`. Raises `NotFound` if none or several do."""
+        """The run whose id begins with `text`, or for `@last` the newest one that is no child run.
+
+        Raises `NotFound` if none or several do.
+        """
         found = await self._store.find(text)
         if len(found) == 1:
             return await self.get(found[0])

@@ -18,7 +18,7 @@ from typing import Any, cast
 from statecraft.calls.call import Call, Next, Reply
 from statecraft.calls.park import NotYet
 from statecraft.clock import micros
-from statecraft.errors import CallError, ConfigError, OverBudget, StoreError
+from statecraft.errors import CallError, ConfigError, ErrorKind, OverBudget, StoreError
 from statecraft.llm.prices import PriceBook, Priced
 from statecraft.machine.budget import Budget, public, said
 from statecraft.records import Draw, Usage
@@ -92,6 +92,13 @@ class Budgets:
         _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
         return replace(reply, charges=charges)
 
+    def bill(self, call: Call) -> Reply:
+        """What an attempt costs that only a person can tell of: all that it may. For `calls.doubt`, once per outcome."""
+        draws = self._draws(call)
+        charges = _charges(draws, self._most(call, draws)) if draws else ()
+        _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
+        return replace(self._priced(call, Reply("null")), charges=charges)
+
     def _draws(self, call: Call) -> tuple[Draw, ...]:
         scope = call.scope
         if scope is None:
@@ -144,13 +151,8 @@ class Budgets:
             return await following(call)
         except StoreError:
             raise  # The visit is over; the next claim of the run ends its reservations.
-        except CallError:
-            await self._settle(call, ())
-            raise
         except Exception as error:
-            # Even an attempt put off may have been made: as a breaker's probe, which failed.
-            billed = error.maybe_billed if isinstance(error, NotYet) else call.classify(error).maybe_billed
-            charges = _charges(draws, most) if billed else ()
+            charges = _charges(draws, most) if _maybe_billed(call, error) else ()
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
             await self._settle(call, charges)  # Last: a cancellation comes out of it when it is written.
             raise
@@ -181,6 +183,14 @@ class Budgets:
             if priced is not None:
                 return priced
         return self._book.cost(call.name, usage)
+
+
+def _maybe_billed(call: Call, error: Exception) -> bool:
+    """Whether a failed attempt is charged. One in doubt is billed when a person has said what became of it."""
+    if isinstance(error, NotYet | CallError):
+        return isinstance(error, NotYet) and error.maybe_billed
+    failure = call.classify(error)
+    return failure.maybe_billed and not (call.once and failure.kind is ErrorKind.TIMEOUT)
 
 
 def _is_model(call: Call) -> bool:

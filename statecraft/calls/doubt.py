@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,8 +20,10 @@ class Doubt:
     """The middleware. Each attempt in doubt is a question of its own; without it (or for a call that is not a tool's)
     the retry refuses such a call with `InDoubt`."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, bill: Callable[[Call], Reply] | None = None) -> None:
         self._patience = patience
+        self._bill = bill or _for_nothing
+        """What an attempt costs that was made for all anybody knows."""
 
     async def __call__(self, call: Call, following: Next) -> Reply:
         if not call.once or call.action is None:
@@ -35,9 +38,11 @@ class Doubt:
         if review.decision == "did_not_happen":
             return await self._attempt(replace(call, attempt=begun.attempt + 1), call.action, following)
         if review.decision == "happened":
-            return Reply(json.dumps(review.answer, separators=(",", ":"), ensure_ascii=False), attempts=begun.attempt)
+            answer = json.dumps(review.answer, separators=(",", ":"), ensure_ascii=False)
+            return replace(self._bill(call), result=answer, attempts=begun.attempt)
         if review.decision is None and not expired(call, review):
             raise await wait_again(call, review)
+        call.visit.owed[(call.digest, call.occurrence)] = self._bill(call).charges
         raise InDoubt(
             f"{call.name} began at {begun.at.isoformat()} and its outcome is unknown; {_said(review)}; "
             f"it is not run again (idempotency key {call.key})",
@@ -67,6 +72,10 @@ class Doubt:
         }
         text = f"Did {action.tool} take effect? It began, and its outcome is unknown."
         return ask(call, action, Question("doubt", text, shown, DOUBT), self._patience)
+
+
+def _for_nothing(_call: Call) -> Reply:
+    return Reply("null")
 
 
 def _said(review: ReviewRecord) -> str:

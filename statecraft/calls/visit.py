@@ -99,6 +99,10 @@ class Visit:
     """What people should hear of when the run parks."""
     changes: dict[tuple[bytes, int], dict[str, Any]] = field(default_factory=dict)
     """What a person put in the place of a call's arguments; kept with its row."""
+    owed: dict[tuple[bytes, int], tuple[port.Charge, ...]] = field(default_factory=dict)
+    """What calls that failed are charged all the same, with their rows."""
+    has_children: bool = False
+    """Whether earlier executions started child runs."""
 
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
@@ -204,7 +208,7 @@ class Visit:
             blobs=call.blobs,
             cost=outcome.cost,
             price_source=outcome.price_source,
-            charges=outcome.charges,
+            charges=outcome.charges or self.owed.get((call.digest, call.occurrence), ()),
         )
         self.hashes.insert(idx, mark)
         self.recorded[(call.digest, call.occurrence)] = outcome

@@ -24,12 +24,13 @@ def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) ->
     """Every member that the settings ask for, in the order of `calls.stack`."""
     gauges: Gauges = StoredGauges(store) if settings.meters == "database" else MemoryGauges()
     policy = choose(settings.gate, os.environ.get("STATECRAFT_ENV"))
+    budget = Budgets(price_book(settings.prices), settings.tenants)
     return stack.build(
         settings.retry,
         ids.uniform,
         gate=Gate(policy, used_share),
-        doubt=Doubt(Patience(policy.expires, policy.remind_after)),
-        budget=Budgets(price_book(settings.prices), settings.tenants),
+        doubt=Doubt(Patience(policy.expires, policy.remind_after), budget.bill),
+        budget=budget,
         breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),
         limiter=Limiter(settings.limits, gauges, ids.uniform, hint_cap=settings.retry.hint_cap),
     )

@@ -68,10 +68,10 @@ def inherited(held: Held) -> str | None:
 def standings(held: Held, now: int) -> Iterator[Standing]:
     """Every limit of the run's and its state's budget, as far as this process knows.
 
-    A visit that has begun is let finish, since what its calls used may have been what reached the limit, and they answer
-    again from the journal: until then only time counts.
+    A visit that has begun is let finish, since what its calls and child runs used may have been what reached the limit,
+    and they answer again from the journal: until then only time counts.
     """
-    begun = bool(held.visit.recorded or held.visit.tried)
+    begun = bool(held.visit.recorded or held.visit.tried or held.visit.has_children)
     budget, state = held.definition.budget, held.definition.states[held.state].budget
     if budget is not None:
         if budget.wall_micros is not None:

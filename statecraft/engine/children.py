@@ -59,7 +59,7 @@ class Family:
         request = canonical({"machine": definition.name, "input": json.loads(payload)})
         digest, occurrence, key = visit.identify("child", request)
         where = lane.current()
-        start_key = f"child:{key}:{where}" if where else f"child:{key}"
+        start_key = f"{of_visit(visit.seq)}{key}:{where}" if where else f"{of_visit(visit.seq)}{key}"
 
         async def perform(_call: Call) -> Reply:
             try:
@@ -140,6 +140,11 @@ class Family:
             where = lane_of(run.key)
             if any(lane.inside(where, each) for each in lanes):
                 await self._nursery.cancel(run, "the run that started it has enough results")
+
+
+def of_visit(seq: int) -> str:
+    """How the start keys of all child runs begin that a visit of their parent started."""
+    return f"child:{seq}."
 
 
 def lane_of(key: str | None) -> str:

@@ -55,6 +55,11 @@ async def handle(run: StepRun[Any], held: Held, clock: Clock, *, debug: bool = F
         answer = park
     except Exception as error:  # noqa: BLE001 - a handler may raise anything; no run stays in limbo
         answer = _event_of(held, error)
+    except BaseExceptionGroup as group:
+        # Of a task group: parks, and what else went wrong beside them, which will again.
+        if (parked := held.visit.parked) is None or not isinstance(group.split(Park)[1], Exception | None):
+            raise
+        answer = parked
     if held.visit.over is not None:
         raise held.visit.over
     if limit is not None and (limit.expired() or (left == 0.0 and held.visit.parked is not None)):
@@ -116,7 +121,9 @@ def _overdue(held: Held, bound: str, now: int) -> Event:
 
 
 def _event_of(held: Held, error: Exception) -> Event:
-    """The system event that tells of an error."""
+    """The system event that tells of an error; of the only one in a group, since a task group wraps whatever it raises."""
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return _event_of(held, error.exceptions[0])
     if isinstance(error, OutputInvalid):
         message = said(error)
         return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)

@@ -13,7 +13,7 @@ from statecraft.calls.classify import said
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, micros
-from statecraft.engine.children import nested
+from statecraft.engine.children import nested, of_visit
 from statecraft.engine.context import StepRun
 from statecraft.engine.diagnose import diagnosis
 from statecraft.engine.fit import fit
@@ -68,6 +68,7 @@ class Engine:
 
     async def _answer(self, held: Held) -> Event | Ask[Any] | Park:
         """The bound that was reached, or what the handler says."""
+        await self._look_for_children(held)
         bound = limit(held, self.clock.now())
         if bound is not None:
             return bound
@@ -75,6 +76,14 @@ class Engine:
         if self.services.settings.pace:
             await self.clock.sleep(self.services.settings.pace)
         return await handle(StepRun(held, self.services), held, self.clock, debug=self.services.settings.debug)
+
+    async def _look_for_children(self, held: Held) -> None:
+        """Tell a visit that is under a budget whether it has begun, if its child runs may be all that shows it."""
+        definition, visit, nursery = held.definition, held.visit, self.services.nursery
+        limited = definition.budget is not None or definition.states[held.state].budget is not None
+        if limited and nursery is not None and nested(definition.handlers[held.state]) and not visit.recorded:
+            runs = await nursery.of(held.id)
+            visit.has_children = any((run.key or "").startswith(of_visit(held.seq)) for run in runs)
 
     def _warn(self, held: Held) -> None:
         """Report a budget warning that no row takes here, once while the run is held."""

@@ -107,10 +107,10 @@ def _past(
 
 
 def find(sql: sa.Connection, prefix: str) -> list[str]:
-    """Ids that start with `prefix`; `@last` is the newest run's."""
+    """Ids that start with `prefix`; `@last` is the newest run's that is nobody's child."""
     query = sa.select(t.runs.c.run_id)
     if prefix == "@last":
-        query = query.order_by(t.runs.c.no.desc()).limit(1)
+        query = query.where(t.runs.c.parent.is_(None)).order_by(t.runs.c.no.desc()).limit(1)
     else:
         low, high = (bytes_or_none(prefix.ljust(32, digit)) for digit in "0f")
         if not prefix or low is None or high is None:

@@ -162,6 +162,7 @@ def test_a_healthy_dependency_costs_one_write_a_second_however_many_calls(url: s
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_runs_of_three_workers_outlive_an_outage_with_the_probes_of_one(url: str) -> None:
     async def go() -> None:
         clock, policy = ManualClock(), BreakerPolicy()

@@ -25,6 +25,10 @@ SAID = {
     "01_first_machine": "done in sent with: At nine.\n",
     "02_tools_side_by_side": "[7, 19] Nairobi, with 22 degrees.\n",
     "03_a_person_decides": "waiting in deciding\nRefund 40? | approved, rejected\ndone in paid | ann\n",
+    "05_a_gated_refund": "waiting for a person: 0 paid\n"
+    "refund {'amount': 4000, 'order': '17'} ['its risk is high, above medium']\n"
+    "done in answered [40]\n",
+    "06_children_under_a_budget": "done with 3 findings from children\nasked: big big big small\n",
 }
 
 

@@ -125,6 +125,7 @@ def test_a_process_that_dies_around_the_payment_leaves_a_question(tmp_path: Path
         assert len(world.effects) == 1 + strikes.count("after")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", [True, False])
 def test_a_process_that_dies_at_any_commit_pays_once_for_each_time_a_person_said_so(tmp_path: Path, look: bool) -> None:
     stage, receipt = Stage(), "paid 7" if look else "paid 12"

@@ -356,8 +356,8 @@ def test_the_undisturbed_run_does_everything(calm: Calm) -> None:
     assert calm.world.noises == []
 
 
-def test_a_process_that_dies_at_every_third_commit_point_changes_nothing(calm: Calm, tmp_path: Path) -> None:
-    for at in range(1, calm.points, 3):  # A point before a commit and one after it take turns.
+def test_a_process_that_dies_at_every_ninth_commit_point_changes_nothing(calm: Calm, tmp_path: Path) -> None:
+    for at in range(1, calm.points, 9):  # A point before a commit and one after it take turns.
         disturb(calm, tmp_path / str(at), (at,))
 
 

@@ -283,6 +283,7 @@ def attempt(patch: pytest.MonkeyPatch, calm: Printing, folder: Path, numbers: Se
     return told
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_some_statements_leaves_nothing_half_written(
     calm: tuple[Printing, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

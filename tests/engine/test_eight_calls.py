@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from statecraft import Append, Data, Event, Machine, Run
 from statecraft.llm.port import Request
 from statecraft.records import Status
@@ -81,6 +83,7 @@ def test_a_process_that_dies_at_any_commit_asks_at_most_the_question_in_flight_a
     assert asked.keys() == {8, 9}
 
 
+@pytest.mark.slow
 def test_two_calls_that_change_places_in_the_source_keep_their_answers(tmp_path: Path) -> None:
     calm = new(tmp_path / "calm")
     lives(calm, [])

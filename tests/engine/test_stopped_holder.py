@@ -94,6 +94,7 @@ def outlive(holder: subprocess.Popen[str], path: Path, url: str, word: str | Non
     return before, run_id
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
 @pytest.mark.parametrize("word", ["mine", None], ids=["it goes on in its tool", "nobody talks to it"])
 def test_a_holder_stopped_past_its_lease_writes_nothing_when_it_wakes_up(tmp_path: Path, word: str | None) -> None:

@@ -47,6 +47,7 @@ def test_runs_are_listed_by_tenant_and_by_parent(url: str) -> None:
     async def story(store: SqlStore) -> None:
         parent = await begun(store)
         children = [await child_of(store, parent) for _ in range(2)]
+        assert await store.find("@last") == [parent.run_id.hex()]  # Children come and go while one looks.
         await store.submit(children[0].move("gave_up", head=Head(Status.FAILED)))
         other = Story(parent.machine)
         await store.submit(other.start(tenant="acme"))

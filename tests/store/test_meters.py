@@ -199,6 +199,7 @@ def test_a_charge_below_nothing_is_refused(url: str) -> None:
     within(url, story)
 
 
+@pytest.mark.slow
 def test_several_processes_never_overshoot_a_budget_together(url: str) -> None:
     """Each of four processes reserves, charges less, and reserves again, as fast as it can, until nothing fits."""
 
