@@ -22,17 +22,21 @@ _USED = Query(sa.select(t.meters.c.used).where(t.meters.c.meter == sa.bindparam(
 _STATE = Query(sa.select(t.meters.c.state).where(t.meters.c.meter == sa.bindparam("meter")), "meter")
 _kept = t.reservations.c
 _charged = sa.select(t.meters.c.used).where(t.meters.c.meter == sa.bindparam("charged_to"))
-_others = sa.select(sa.func.sum(_kept.amount)).where(
-    _kept.meter == sa.bindparam("reserved_of"),
-    ~sa.and_(*(_kept[name] == sa.bindparam(f"of_{name}", type_=_kept[name].type) for name in s.CALL_KEY)),
+_reserved = sa.select(sa.func.sum(_kept.amount)).where(_kept.meter == sa.bindparam("reserved_of"))
+_own = sa.select(_kept.amount).where(
+    *(_kept[name] == sa.bindparam(f"of_{name}", type_=_kept[name].type) for name in s.CALL_KEY),
+    _kept.meter == sa.bindparam("own_of"),
 )
+_parts = {"used": _charged, "reserved": _reserved, "own": _own}
 _TAKEN = Query(
-    sa.select(_charged.scalar_subquery().label("used"), _others.scalar_subquery().label("reserved")),
+    sa.select(*(part.scalar_subquery().label(name) for name, part in _parts.items())),
     "charged_to",
     "reserved_of",
     *(f"of_{name}" for name in s.CALL_KEY),
+    "own_of",
 )
-"""What a meter has been charged, and what others than this call have reserved of it; NULL for nothing."""
+"""What a meter has been charged, what is reserved of it, and how much of that by this call; NULL for nothing. (A sum over
+the index and a look at one row: leaving the call out of the sum would look at every row.)"""
 _STANDS = Query(
     sa.select(t.runs.c.epoch, t.runs.c.seq, t.runs.c.status).where(t.runs.c.run_id == sa.bindparam("run_id")), "run_id"
 )
@@ -48,10 +52,11 @@ def reserve(sql: sa.Connection, write: Reserve, rows: Rows) -> Reserved:
     refused: Amount | None = None
     for amount in write.amounts:
         meter = amount.meter
-        taken = _TAKEN.ask(sql, meter, meter, *key)[0]
+        taken = _TAKEN.ask(sql, meter, meter, *key, meter)[0]
         used[meter] = taken.used or 0
         asked[meter] = asked.get(meter, 0) + amount.amount
-        if refused is None and used[meter] + (taken.reserved or 0) + asked[meter] > amount.limit:
+        others = (taken.reserved or 0) - (taken.own or 0)
+        if refused is None and used[meter] + others + asked[meter] > amount.limit:
             refused = amount
     if refused is None:
         rows[s.UNRESERVE].append(key)
