@@ -166,6 +166,10 @@ class _Visits:
             answer = await handle(run, held, held.visit.clock, debug=debug, limited=False)
         except _Diverged:
             answer = None
+        except BaseExceptionGroup:
+            if stack.unknown is None:
+                raise
+            answer = None  # It left a task group of the handler.
         self.calls += len(stack.used)
         if stack.unknown is not None or answer is None:
             return await self._unknown(held, stack, recorded)

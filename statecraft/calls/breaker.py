@@ -87,6 +87,8 @@ class Circuit:
 
     in_a_row: int = 0
     """Failures since the last success."""
+    failed_at: int = 0
+    """When the latest of them was."""
     slot: int = 0
     """Number of the current half window, counted from 1970."""
     calls: int = 0
@@ -140,7 +142,7 @@ def admit(circuit: Circuit, now: int, who: str, policy: BreakerPolicy, lease: fl
 
 
 def report(
-    circuit: Circuit, ok: bool, now: int, who: str, policy: BreakerPolicy, tally: Tally = NONE
+    circuit: Circuit, ok: bool, now: int, who: str, policy: BreakerPolicy, tally: Tally = NONE, fine_at: int = _EVER
 ) -> tuple[Circuit, str | None]:
     """Take the end of a call into account. Answers what the circuit became by it: `opened`, `closed` or None.
 
@@ -150,10 +152,11 @@ def report(
         if circuit.prober != who:
             return circuit, None
         return (Circuit(pause=circuit.pause, closed_at=now), "closed") if ok else (_opened(circuit, now, policy), "opened")
-    circuit = counted(circuit, now, policy, tally)
+    circuit = counted(circuit, now, policy, tally, fine_at)
     if ok:
         return replace(circuit, in_a_row=0, calls=circuit.calls + 1), None
-    circuit = replace(circuit, in_a_row=circuit.in_a_row + 1, calls=circuit.calls + 1, failed=circuit.failed + 1)
+    row, latest = circuit.in_a_row + 1, max(now, circuit.failed_at)
+    circuit = replace(circuit, in_a_row=row, failed_at=latest, calls=circuit.calls + 1, failed=circuit.failed + 1)
     calls, failed = circuit.calls + circuit.calls_before, circuit.failed + circuit.failed_before
     if circuit.in_a_row >= policy.failures or (calls >= policy.minimum and failed >= policy.rate * calls):
         return _opened(circuit, now, policy), "opened"
@@ -165,8 +168,11 @@ def release(circuit: Circuit, who: str) -> Circuit:
     return replace(circuit, prober="", lease=0) if circuit.prober == who else circuit
 
 
-def counted(circuit: Circuit, now: int, policy: BreakerPolicy, tally: Tally = NONE) -> Circuit:
-    """The circuit in the half window of `now`, with successes that were counted elsewhere."""
+def counted(circuit: Circuit, now: int, policy: BreakerPolicy, tally: Tally = NONE, fine_at: int = _EVER) -> Circuit:
+    """The circuit in the half window of `now`, with successes that were counted elsewhere, the latest of them at `fine_at`.
+
+    They are told late. Those from before a failure that is known already do not end its row, or each worker's would.
+    """
     slot = half_window(now, policy)
     if slot == circuit.slot + 1:
         circuit = replace(circuit, slot=slot, calls=0, failed=0, calls_before=circuit.calls, failed_before=circuit.failed)
@@ -177,7 +183,7 @@ def counted(circuit: Circuit, now: int, policy: BreakerPolicy, tally: Tally = NO
         fine, fine_before = 0, fine
     elif of != slot:
         fine, fine_before = 0, 0
-    in_a_row = 0 if tally[1] or tally[2] else circuit.in_a_row
+    in_a_row = 0 if (tally[1] or tally[2]) and fine_at >= circuit.failed_at else circuit.in_a_row
     return replace(circuit, in_a_row=in_a_row, calls=circuit.calls + fine, calls_before=circuit.calls_before + fine_before)
 
 
@@ -222,7 +228,7 @@ def load(stored: str | None) -> Circuit:
 class _Local:
     """What this process remembers of one dependency, so that a healthy one costs a look and a comparison."""
 
-    __slots__ = ("before", "closed_until", "exempt", "fine", "probed", "slot")
+    __slots__ = ("before", "closed_until", "exempt", "fine", "fine_at", "probed", "slot")
 
     def __init__(self, *, exempt: bool) -> None:
         self.closed_until = 0
@@ -230,9 +236,12 @@ class _Local:
         self.probed: dict[str, int] = {}
         """Failed probes of this outage by the call's key."""
         self.slot = self.fine = self.before = 0
+        self.fine_at = 0
+        """When the latest success was."""
 
-    def succeeded(self, slot: int) -> None:
+    def succeeded(self, now: int, half: int) -> None:
         """Count a success here; it is reported together with the next thing that must be."""
+        slot, self.fine_at = now // half, now
         if slot != self.slot:
             self.before = self.fine if slot == self.slot + 1 else 0
             self.slot, self.fine = slot, 0
@@ -285,21 +294,25 @@ class Breaker:
         if probe:
             await self._report(call, local, ok=True)
         else:
-            local.succeeded(call.visit.clock.now() // self._half)
+            local.succeeded(call.visit.clock.now(), self._half)
         return reply
 
     async def _pass(self, call: Call, local: _Local, now: int) -> bool:
         """Return whether the call goes as a probe. Raises `NotYet` if it may not go."""
-        tally, policy = local.taken(), self.policy
+        tally, fine_at, policy = local.taken(), local.fine_at, self.policy
 
         def change(old: str | None) -> tuple[str, tuple[Circuit, Admission]]:
             circuit = load(old)
             if not circuit.open:
-                circuit = counted(circuit, now, policy, tally)
+                circuit = counted(circuit, now, policy, tally, fine_at)
             circuit, admission = admit(circuit, now, _who(call), policy, call.timeout or 0.0)
             return dump(circuit), (circuit, admission)
 
-        circuit, admission = await ask(self._gauges, call, _meter(call), change)
+        try:
+            circuit, admission = await ask(self._gauges, call, _meter(call), change)
+        except asyncio.CancelledError:
+            await self._release(call)  # It may have been admitted as the probe all the same.
+            raise
         if not admission.admitted:
             due_at = admission.due_at + int(self._uniform() * admission.spread)
             raise NotYet(due_at, Waiting.BREAKER, f"{call.dependency} is failing; its breaker is open")
@@ -323,7 +336,7 @@ class Breaker:
             if probe:
                 await self._report(call, local, ok=True)
             else:
-                local.succeeded(call.visit.clock.now() // self._half)
+                local.succeeded(call.visit.clock.now(), self._half)
         elif probe:
             await self._release(call)
 
@@ -339,11 +352,11 @@ class Breaker:
         return NotYet(due_at, Waiting.BREAKER, message, maybe_billed=failure.maybe_billed)
 
     async def _report(self, call: Call, local: _Local, *, ok: bool) -> Circuit | None:
-        now, tally, policy = call.visit.clock.now(), local.taken(), self.policy
+        now, tally, fine_at, policy = call.visit.clock.now(), local.taken(), local.fine_at, self.policy
 
         def change(old: str | None) -> tuple[str, tuple[Circuit, Circuit, str | None]]:
             before = load(old)
-            after, became = report(before, ok, now, _who(call), policy, tally)
+            after, became = report(before, ok, now, _who(call), policy, tally, fine_at)
             return dump(after), (before, after, became)
 
         told = await tell(self._gauges, _meter(call), change)

@@ -153,8 +153,8 @@ class Budgets:
             raise  # The visit is over; the next claim of the run ends its reservations.
         except Exception as error:
             charges = _charges(draws, most) if _maybe_billed(call, error) else ()
-            await self._settle(call, charges)
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
+            await self._settle(call, charges)  # Last: a cancellation comes out of it when it is written.
             raise
         except BaseException:
             await self._release(call)

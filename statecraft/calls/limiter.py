@@ -201,6 +201,7 @@ class Limiter:
         self._gauges = gauges
         self._uniform = uniform
         self._hint_cap = hint_cap
+        self._of_tenants = any(limit.of == "tenant" for limit in self._limits)
         self._draws: dict[tuple[str, str | None], Draws] = {}
         self._free_until: dict[str, int] = {}
         """For dependencies without a limit: until when nobody need be asked. Missing: for ever, unless shared."""
@@ -208,7 +209,7 @@ class Limiter:
     async def __call__(self, call: Call, following: Next) -> Reply:
         if not call.dependency:
             return await following(call)
-        tenant = call.scope.tenant if call.scope is not None else None
+        tenant = call.scope.tenant if self._of_tenants and call.scope is not None else None
         draws = self._draws.get((call.dependency, tenant))
         if draws is None:
             draws = self._draws[call.dependency, tenant] = draws_of(self._limits, call.dependency, tenant)

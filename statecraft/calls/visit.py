@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from statecraft.calls import lane
@@ -229,12 +230,12 @@ class Visit:
             raise
         cancelled: asyncio.CancelledError | None = None
         while not writing.done():
+            waiter = writing.get_loop().create_future()
+            writing.add_done_callback(partial(_wake, waiter))
             try:
-                await asyncio.shield(writing)
+                await waiter
             except asyncio.CancelledError as error:
                 cancelled = error
-            except Exception:  # noqa: BLE001, S112 - it is looked at below
-                continue
         try:
             answer = writing.result()
         except BaseException as error:
@@ -285,6 +286,12 @@ class Visit:
                 due_at=due_at,
             )
         )
+
+
+def _wake(waiter: asyncio.Future[None], _: object) -> None:
+    """Let go who waits, unless they were cancelled meanwhile."""
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def failed(error: CallError) -> str:

@@ -89,6 +89,9 @@ def _contained(handler: Handler, run: StepRun[Any]) -> object:
     except StopIteration as error:
         # A future cannot carry this one: the handler would never be heard of again.
         raise RuntimeError("the handler raised StopIteration") from error
+    except SystemExit as error:
+        # In a thread of its own it is the handler's, and must not end everybody's process.
+        raise RuntimeError(f"the handler called sys.exit({error.code!r})") from error
 
 
 def _checked(held: Held, answer: object) -> Answer:
@@ -118,7 +121,9 @@ def _overdue(held: Held, bound: str, now: int) -> Event:
 
 
 def _event_of(held: Held, error: Exception) -> Event:
-    """The system event that tells of an error."""
+    """The system event that tells of an error; of the only one in a group, since a task group wraps whatever it raises."""
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return _event_of(held, error.exceptions[0])
     if isinstance(error, OutputInvalid):
         message = said(error)
         return InvalidOutput(name=error.name, errors=message.splitlines()[:20], message=message)

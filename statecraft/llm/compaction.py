@@ -7,7 +7,7 @@ task) always stays, and so do the latest turns. A turn is one answer of the mode
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ from statecraft.llm.port import Block, Message, Request
 
 BYTES_PER_TOKEN = 3
 """English prose has about 4, code and JSON about 3: rather too early than too late."""
+IMAGE_TOKENS = 5_000
+"""Most that a picture takes, however long its text in base64 is."""
 _SHORT = 400
 """Characters; a tool result no longer than this is not worth a stub."""
 _SUMMARY = "<summary of the earlier conversation>"
@@ -260,8 +262,20 @@ def estimate(messages: Sequence[Message]) -> int:
 
 def _bytes(message: Message) -> int:
     content = message["content"]
-    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
-    return len(text.encode("utf-8", "replace"))
+    if isinstance(content, str):
+        return _length(content)
+    return sum(_weight(block) for block in content)
+
+
+def _weight(block: object) -> int:
+    length = _length(_text(block))
+    if isinstance(block, Mapping) and block.get("type") == "image":
+        return min(length, IMAGE_TOKENS * BYTES_PER_TOKEN)
+    return length
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _text(content: object) -> str:
@@ -282,7 +296,11 @@ def _word(block: Block) -> str:
     if block.get("type") == "tool_use":
         return f"[calls {block.get('name')} with {_text(block.get('input'))}]"
     if block.get("type") == "tool_result":
-        return f"[{'error' if block.get('is_error') else 'result'}: {_text(block.get('content'))}]"
+        content = block.get("content")
+        told = _words(content) if isinstance(content, list) else _text(content)
+        return f"[{'error' if block.get('is_error') else 'result'}: {told}]"
+    if isinstance(block.get("source"), Mapping):
+        return f"[{block.get('type')}]"  # A picture or a file: its bytes say nothing in a text.
     return _text(dict(block))
 
 

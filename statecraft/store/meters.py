@@ -40,8 +40,8 @@ class Reserve:
     """Set amounts aside for a call, all or none. Fenced by (run_id, epoch, seq). Answers `Reserved`.
 
     Refused if for any meter: charged + reserved by others + amount > limit. A second reservation of the same call
-    replaces the first. Reservations of a run end with the call that made them (`Call`, `Settle`), with the next claim
-    of the run, and with its end.
+    replaces the first. Reservations of a run end with the call that made them (`Call`, `Settle`), when the run is
+    given up (`Park`) or claimed again, and with its end.
     """
 
     run_id: bytes

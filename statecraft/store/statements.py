@@ -196,7 +196,7 @@ ADJUST = Statement("adjust", insert_or_update(t.meters, state=lambda _, new: new
 UNRESERVE = _drop("unreserve", *CALL_KEY)
 RESERVE = _insert(t.reservations)
 FREE = _drop("free", "run_id")
-"""Nothing stays reserved for a run that was claimed anew, or has ended."""
+"""Nothing stays reserved for a run that was given up or claimed anew, or has ended."""
 
 
 def _question() -> Statement:

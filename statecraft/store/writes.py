@@ -143,6 +143,7 @@ def _park(write: Park, rows: Rows) -> None:
         _ask(write, question, rows)
     if write.asks or write.head.waiting_for is Waiting.REVIEW:
         rows[s.WAKE_BY_DECISION].append((write.at, write.run_id, write.at))
+    rows[s.FREE].append((write.run_id,))
     rows[s.WAKE_BY_CHILD] += ((write.at, write.run_id, child, write.at) for child in write.children)
     _tell(write.run_id, write.seq, write.at, write.head, rows)
     if write.alert is not None:

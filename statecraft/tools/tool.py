@@ -262,6 +262,9 @@ def _contained(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapp
     except StopIteration as e:
         # A future cannot carry this one: the awaiting task would never wake up.
         raise RuntimeError("the tool raised StopIteration") from e
+    except SystemExit as e:
+        # In a thread of its own it is the tool's (a command line parsed inside it, say), and must not end everybody's process.
+        raise RuntimeError(f"the tool called sys.exit({e.code!r})") from e
 
 
 def _said(each: ErrorDetails, names: Sequence[str]) -> str:

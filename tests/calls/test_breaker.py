@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from statecraft import BreakerPolicy
 from statecraft.calls.breaker import Breaker, Circuit, admit, counted, dump, load, probes, release, report
 from statecraft.calls.call import Call, Reply
-from statecraft.calls.gauges import MemoryGauges
+from statecraft.calls.gauges import A, Change, MemoryGauges
 from statecraft.calls.park import NotYet
 from statecraft.clock import stamp
 from statecraft.errors import ConfigError, ErrorKind, Fenced, StoreFull
@@ -57,6 +57,17 @@ def test_a_success_that_was_counted_elsewhere_starts_over_as_well() -> None:
         circuit, _ = report(circuit, False, T0, "", QUICK)
     circuit, change = report(circuit, False, T0, "", QUICK, (T0 // (30 * S), 1, 0))
     assert (change, circuit.in_a_row, circuit.calls) == (None, 1, 4)
+
+
+def test_a_success_from_before_a_failure_that_is_told_after_it_does_not_start_over() -> None:
+    first, second, gauges, clock = Bench(), Bench(), MemoryGauges(), ManualClock()
+    for bench in (first, second):  # Two workers with one home for their states.
+        bench.clock, bench.breaker = clock, Breaker(QUICK, gauges, lambda: 0.0)
+        assert bench.go("ok") == "ok"
+    asyncio.run(clock.advance(timedelta(seconds=1)))
+    for bench in (first, first, second):
+        assert isinstance(bench.go(overloaded()), ModelError)
+    assert isinstance(second.go("ok"), NotYet)
 
 
 def test_half_of_the_calls_failing_opens_it_though_never_three_in_a_row() -> None:
@@ -335,6 +346,38 @@ def test_a_probe_that_never_left_is_anothers_turn_at_once(end: BaseException) ->
     bench.trip()
     bench.advance(10)
     assert bench.go(end) is end or isinstance(end, asyncio.CancelledError)
+    assert bench.go("ok") == "ok"
+
+
+def test_a_call_that_is_cancelled_while_it_asks_leaves_no_probe_behind() -> None:
+    class Slow(MemoryGauges):
+        shared = True
+        slow = False
+
+        async def adjust(self, meter: str, change: Change[A]) -> A:
+            answer = await super().adjust(meter, change)
+            if self.slow:
+                self.slow = False
+                await asyncio.Event().wait()
+            return answer
+
+    bench = Bench()
+    gauges = bench.gauges = bench.breaker._gauges = Slow()
+    bench.trip()
+    bench.advance(10)
+    gauges.slow = True
+
+    async def go() -> None:
+        asking = asyncio.ensure_future(bench.breaker(bench.call(), never))
+        await asyncio.sleep(0)
+        assert load(next(iter(gauges.states.values()))).prober
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    async def never(call: Call) -> Reply:
+        raise AssertionError
+
+    asyncio.run(go())
     assert bench.go("ok") == "ok"
 
 

@@ -255,6 +255,13 @@ def test_without_limits_and_penalties_nothing_is_kept() -> None:
     assert bench.gauges.states == {}
 
 
+def test_tenants_that_no_limit_counts_leave_nothing_behind() -> None:
+    bench = Bench(RateLimit(of="model", requests=1000))
+    for number in range(50):
+        bench.go(tenant=f"tenant {number}")
+    assert len(bench.limiter._draws) == len(bench.gauges.states) == 1
+
+
 def test_a_servers_hint_keeps_everybody_away_and_they_come_back_spread() -> None:
     dues = []
     for tenth in (0.0, 0.5, 0.9):

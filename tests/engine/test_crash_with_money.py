@@ -26,6 +26,7 @@ from statecraft import (
     Machine,
     Modify,
     Price,
+    RateLimit,
     Run,
     Runtime,
     TenantBudget,
@@ -210,6 +211,8 @@ class Stage:
             SETTINGS,
             prices=PRICES,
             gate=GatePolicy(max_auto_risk="low"),
+            limits=(RateLimit("model", requests=100, per=days(1)), RateLimit("tool", requests=100, per=days(1))),
+            meters="database",
             tenants=(TenantBudget(Budget(money="1.00", calls=20), per=days(1)),),
         )
         world = Travels(folder, self.machine, Trip(), verdict=decide, settings=settings)
@@ -261,7 +264,7 @@ def spent(world: Travels) -> set[Row]:
 
 
 def meters(world: Travels) -> set[Row]:
-    return set(world.ask("SELECT meter, used FROM meters"))
+    return set(world.ask("SELECT meter, used FROM meters WHERE state IS NULL"))
 
 
 def story(world: Travels) -> list[Row]:

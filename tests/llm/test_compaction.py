@@ -210,6 +210,28 @@ def test_stubs_that_free_too_little_give_way_to_a_summary() -> None:
     assert len(new) == 5
 
 
+PHOTO: Block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K" * 100_000}}
+
+
+def test_a_picture_takes_what_a_picture_takes_and_not_what_its_text_would() -> None:
+    assert estimate([{"role": "user", "content": [PHOTO]}]) == 5_000
+    assert estimate([{"role": "user", "content": [{"type": "text", "text": "x" * 800_000}]}]) > 200_000
+
+
+def test_a_summary_is_told_of_pictures_but_not_their_bytes() -> None:
+    messages = pairs(6)
+    messages[2] = {
+        "role": "user",
+        "content": [{**messages[2]["content"][0], "content": [PHOTO, {"type": "text", "text": "a cat"}]}],
+    }
+    messages[3:3] = [said("a cat"), {"role": "user", "content": [PHOTO]}]
+    _, (request,) = shrink(SMALL, messages)
+    record = request.messages[0]["content"]
+    assert "iVBORw0K" not in record
+    assert "[result: [image]\na cat]" in record
+    assert "user: [image]" in record
+
+
 def test_a_sliding_window_forgets_and_says_so() -> None:
     messages = pairs(10)
     new, requests = shrink(SlidingWindow(keep_turns=3, window=10_000), messages)

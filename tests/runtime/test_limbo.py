@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -119,6 +120,19 @@ def test_a_plain_handler_that_raises_stop_iteration_has_failed(url: str) -> None
     machine.transitions(working.on(Counted) >> done, machine.anywhere.on(Failure) >> failed)
     run, payload = ended(url, machine)
     assert (run.state, payload["error"]) == ("failed", "RuntimeError")
+
+
+def test_a_plain_handler_that_would_end_the_program_has_failed(url: str) -> None:
+    machine = Machine("plain", data=Measured)
+
+    @machine.state(start=True)
+    def working(run: Run[Measured]) -> Counted:
+        sys.exit("usage: ...")
+
+    done, failed = machine.final("done", ok=True), machine.final("failed")
+    machine.transitions(working.on(Counted) >> done, machine.anywhere.on(Failure) >> failed)
+    run, payload = ended(url, machine)
+    assert (run.state, payload["message"]) == ("failed", "RuntimeError: the handler called sys.exit('usage: ...')")
 
 
 def test_a_run_without_a_row_for_its_failure_dies_even_if_its_data_are_no_numbers(url: str) -> None:

@@ -18,8 +18,8 @@ RUN, NEW, WAITING, CLOSED, GATED = "r" * 16, "n" * 16, "w" * 16, "c" * 16, "g" *
 
 
 async def history(store: SqlStore) -> None:
-    """Run r works in its second step, with a call and an attempt; w waits for a review; c is done, its review decided;
-    g, a child of r, waits for one decision about a call and has another, and has something reserved."""
+    """Run r works in its second step, with a call, an attempt and something reserved; w waits for a review; c is done, its
+    review decided; g, a child of r, waits for one decision about a call and has another."""
     number = await store.register(PAPER)
     await store.register(OTHER)
     working = Story(number, RUN.encode())
@@ -28,6 +28,7 @@ async def history(store: SqlStore) -> None:
         working.move("more", snapshot="{}"),
         working.call('"q"'),
         working.attempt('"q"', 1),
+        working.reserve('"send"', Amount("m", 5, 100)),
     ):
         await store.submit(write)
     asking, decided = Story(number, WAITING.encode()), Story(number, CLOSED.encode())
@@ -42,7 +43,6 @@ async def history(store: SqlStore) -> None:
     gated = Story(number, GATED.encode())
     asked, decided_one = question(), question('"other"')
     await store.submit(gated.start(parent=RUN.encode()))
-    await store.submit(gated.reserve('"send"', Amount("m", 5, 100)))
     await store.submit(gated.settle('"past"', Charge("m", 7)))
     await store.submit(gated.ask_about(asked, decided_one))
     await store.submit(gated.decide(decided_one))

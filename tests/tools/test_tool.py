@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import json
 import pickle
+import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -191,6 +192,15 @@ def test_a_stop_iteration_from_a_plain_tool_does_not_hang_the_caller() -> None:
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         run(drained, {})
+
+
+def test_a_plain_tool_that_would_end_the_program_only_fails() -> None:
+    @tool
+    def parse(line: str) -> str:
+        sys.exit(2)
+
+    with pytest.raises(RuntimeError, match=r"the tool called sys.exit\(2\)"):
+        run(parse, {"line": "--no-such-option"})
 
 
 def test_parameters_may_have_any_name_python_allows() -> None:
