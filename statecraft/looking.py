@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Literal, overload
+from typing import Literal, TypeVar, overload
 
 from statecraft.clock import Clock, stamp
 from statecraft.engine.live import Follower, Hub, Live
@@ -26,6 +26,8 @@ from statecraft.records import (
 )
 from statecraft.store import port
 from statecraft.worker.worker import ANY, Worker
+
+D = TypeVar("D", bound=Data)
 
 
 def settled(run: RunRecord, now: int) -> bool:
@@ -86,10 +88,19 @@ class Looking:
         """Questions to people, of one run or of all."""
         return await self._store.reviews(None if run_id is None else raw_id(run_id), open_only=open_only)
 
-    async def data(self, run_id: str, *, at: int | None = None) -> Data:
-        """The run's data after transition `at` (default: the last one), by folding its history."""
+    @overload
+    async def data(self, run_id: str, of: None = None, *, at: int | None = None) -> Data: ...
+    @overload
+    async def data(self, run_id: str, of: type[D], *, at: int | None = None) -> D: ...
+    async def data(self, run_id: str, of: type[Data] | None = None, *, at: int | None = None) -> Data:
+        """The run's data after transition `at` (default: the last one), by folding its history.
+
+        `of` is its type, for type checkers; `ConfigError` if the run's machine has another one.
+        """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
+        if of is not None and not issubclass(definition.data_type, of):
+            raise ConfigError(f"run {run_id} of {definition.name} has {definition.data_type.__name__} data, not {of.__name__}")
         history = await self._store.history(raw)
         if at is not None and not 0 <= at < len(history):
             raise NotFound(f"run {run_id} has steps 0 to {len(history) - 1}, not {at}")

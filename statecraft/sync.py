@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from statecraft.engine.settings import Settings
 from statecraft.llm.port import LLM
@@ -33,17 +33,21 @@ def run(
     llm: LLM | None = None,
     key: str | None = None,
     machines: Sequence[Machine[Any]] = (),
+    settings: Settings | None = None,
 ) -> Outcome[D]:
     """Start a run and block until it has ended or waits for a person.
+
+    `settings` hold but for `take`: a script takes no runs but its own.
 
     Not for use inside a running event loop: use `Runtime` there. Raises what `Runtime.start` and `Runtime.wait` raise.
     """
 
     async def go() -> Outcome[D]:
-        own = Settings(take="own")  # A script must not begin with other runs, which its end would cut off.
+        # A script must not begin with other runs, which its end would cut off.
+        own = replace(settings or Settings(), take="own")
         async with Runtime(url, machines=[machine, *machines], llm=llm, settings=own) as runtime:
             started = await runtime.start(machine, data, key=key)
             ended = await runtime.wait(started.id)
-            return Outcome(ended, cast(D, await runtime.data(ended.id)))
+            return Outcome(ended, await runtime.data(ended.id, type(data)))
 
     return asyncio.run(go())

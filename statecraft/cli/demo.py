@@ -73,7 +73,7 @@ class Stage:
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default=FOLDER, show_default=True, help="Where to."
 )
-@click.option("--yes", is_flag=True, help="Approve at the human review instead of asking.")
+@click.option("--yes", is_flag=True, help="Approve at the review instead of asking.")
 @click.option("--question", metavar="TEXT", help="Ask something else of the Python standard library's documentation.")
 @click.pass_obj
 def demo(session: Session, folder: Path, yes: bool, question: str | None) -> Exit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.moves import line_of
-from statecraft.cli.screen import paint
+from statecraft.cli.screen import count, paint
 from statecraft.cli.target import Target, find_machine, model_for, settings_for
 from statecraft.cli.verb import Session, must_exist
 from statecraft.errors import WaitTimeout
@@ -117,7 +117,7 @@ async def conclude(session: Session, rt: Runtime, run: RunRecord) -> Exit:
 def standing(session: Session, run: RunRecord, trouble: str) -> list[str]:
     """Where a run stands, and the command that comes next, as lines."""
     why = f": {trouble}" if trouble else ""
-    lines = [f"{paint(run.status)} in {run.state} after {run.seq} moves{why}"]
+    lines = [f"{paint(run.status)} in {run.state} after {count(run.seq, 'move')}{why}"]
     if run.waiting_for is Waiting.REVIEW:
         lines.append(f"decide with: {session.command(f'review show {run.id}')}")
     elif not run.status.closed and run.status is not Status.RUNNING:

@@ -30,7 +30,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     """No such run, machine or review."""
     WAITING = 4
-    """Stopped at a human: the run waits for a decision."""
+    """Stopped at a person: the run waits for a decision."""
     REJECTED = 5
     """A person rejected or cancelled the run."""
     TIMEOUT = 6

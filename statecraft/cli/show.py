@@ -17,6 +17,7 @@ from statecraft.cli.screen import clip, count, dim, paint, strong, table, took
 from statecraft.cli.verb import DrivingVerb, Session
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import NotFound
+from statecraft.money import shown
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
@@ -179,6 +180,7 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
     waiting = f", waiting for {run.waiting_for}" if run.waiting_for else ""
     spent = sum((call.usage for call in view.calls), Usage())
     length = view.history[-1].at - view.history[0].at
+    did = f"{count(run.seq, 'move')}, {count(len(view.calls), 'call')}"
     pairs = [
         ("run", strong(run.id)),
         ("machine", f"{run.machine} version {run.version} {dim(run.fingerprint[:12])}"),
@@ -191,10 +193,17 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
         ("parent", run.parent or ""),
         ("held by", f"{run.owner} until {when(run.lease_until, now)}" if run.owner else ""),
         ("model", ", ".join(models)),
-        ("spent", f"{count(run.seq, 'move')}, {count(len(view.calls), 'call')}, {count(spent.total, 'token')}, {took(length)}"),
+        ("spent", f"{did}, {count(spent.total, 'token')}{money_of(view.calls)}, {took(length)}"),
         ("why", run.reason or ""),
     ]
     return table([(dim(name), value) for name, value in pairs if value])
+
+
+def money_of(calls: Sequence[CallRecord]) -> str:
+    """What the calls cost, as far as it is known: `, $0.02`; empty if nothing is."""
+    known = [call.cost for call in calls if call.cost is not None]
+    unknown = any(call.cost is None for call in calls if call.model)
+    return f", {'at least ' if unknown else ''}{shown(sum(known))}" if sum(known) else ""
 
 
 def path_lines(view: View, now: datetime, *, steps: bool = False) -> list[str]:

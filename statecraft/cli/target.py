@@ -71,7 +71,10 @@ def find_machine(name: str, session: Session) -> Target:
             return target
         seen.append(f"{text} is {target.machine.name!r}")
     looked = f" ({'; '.join(seen)})" if seen else ""
-    raise ConfigError(f"the run's machine {name!r} is not at hand{looked}: add -m TARGET, such as -m my_module:{name}")
+    raise ConfigError(
+        f"the run's machine {name!r} is not at hand{looked}: add -m TARGET, such as -m my_module:{name}, "
+        f"or set STATECRAFT_MACHINES"
+    )
 
 
 def model_for(target: Target, session: Session) -> LLM:

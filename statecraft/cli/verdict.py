@@ -33,7 +33,7 @@ async def question_of(session: Session, text: str, review: str | None) -> Review
     if not found and not review:
         return None
     listed = "; ".join(f"{item.id} {item.tool} {json.dumps(item.arguments, ensure_ascii=False)}" for item in found)
-    problem = f"several questions: {listed}; say which with --review ID" if found else f"no question {review!r}"
+    problem = f"several questions: {listed}; say which with --review ID" if found else f"no review {review!r} of a call"
     raise NotFound(f"run {run.id} has {problem}")
 
 

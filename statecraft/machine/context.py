@@ -122,10 +122,10 @@ class Model(Protocol):
         """Ask, let the model use `tools`, and give its answer back as `output` (its text by default).
 
         `prompt` is one user message or a whole conversation. `model` defaults to the runtime's. `max_tokens` limits each
-        reply, `max_turns` the rounds of tool use, `tool_concurrency` the tools that run at once, `repairs` how often an
-        answer that does not validate is sent back. `check` says what else is wrong with an answer, as sentences for the
-        model; no sentences, no repair. `context` is a `SummarizeOld`, a `SlidingWindow` or another context policy, or None
-        for no compaction; by default the settings decide.
+        reply, `max_turns` the replies that are taken, the final one included, `tool_concurrency` the tools that run at once,
+        `repairs` how often an answer that does not validate is sent back. `check` says what else is wrong with an answer, as
+        sentences for the model; no sentences, no repair. `context` is a `SummarizeOld`, a `SlidingWindow` or another context
+        policy, or None for no compaction; by default the settings decide.
 
         Raises `CallError`; of its subclasses `OutputInvalid` when the last repair did not help, and `Looped` when the
         model keeps making one call with one result. `NotAllowed` if the state does not declare one of the tools: then

@@ -34,7 +34,7 @@ class StateSpec:
     timeout: timedelta | None = None
     """Work: how long a visit may take. Review: how long a person may take."""
     events: tuple[str, ...] = ()
-    """Names of the events its handler (or its reviewer) may answer with, in order of declaration."""
+    """Names of the events its handler (or the person who decides) may answer with, in order of declaration."""
     tools: tuple[str, ...] = ()
     doc: str = ""
     budget: Budget | None = None

@@ -6,14 +6,14 @@ import asyncio
 import inspect
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import ErrorDetails, PydanticSerializationError
 
 from statecraft.errors import ConfigError, StatecraftError
 from statecraft.money import Dollars, billionths, decimal
@@ -96,7 +96,7 @@ class Tool(Generic[P, R]):
             values = self.signature.arguments.model_validate(bound.arguments)
             return values.model_dump(mode="json", by_alias=True, round_trip=True, warnings="error")
         except ValidationError as e:
-            raise ToolArgumentsInvalid(self.name, _errors(e)) from e
+            raise ToolArgumentsInvalid(self.name, _errors(e, tuple(self.signature.parameters.parameters))) from e
         except PydanticSerializationError as e:
             raise ToolArgumentsInvalid(self.name, (str(e),)) from e
 
@@ -105,7 +105,7 @@ class Tool(Generic[P, R]):
         try:
             values = self.signature.arguments.model_validate_json(json.dumps(dict(arguments)))
         except ValidationError as e:
-            raise ToolArgumentsInvalid(self.name, _errors(e)) from e
+            raise ToolArgumentsInvalid(self.name, _errors(e, tuple(self.signature.parameters.parameters))) from e
         return {name: getattr(values, f"p{place}") for place, name in enumerate(self.signature.parameters.parameters)}
 
     async def invoke(self, arguments: Mapping[str, Json], info: CallInfo) -> R:
@@ -267,8 +267,14 @@ def _contained(fn: Callable[..., object], args: tuple[object, ...], kwargs: Mapp
         raise RuntimeError(f"the tool called sys.exit({e.code!r})") from e
 
 
-def _errors(error: ValidationError) -> tuple[str, ...]:
+def _said(each: ErrorDetails, names: Sequence[str]) -> str:
+    if each["type"] == "extra_forbidden" and len(each["loc"]) == 1:  # the arguments themselves, not a model among them
+        return f"there is no such parameter (parameters: {', '.join(names) or 'none'})"
+    return each["msg"]
+
+
+def _errors(error: ValidationError, names: Sequence[str] = ()) -> tuple[str, ...]:
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"{'.'.join(str(part) for part in each['loc']) or 'arguments'}: {each['msg']}" for each in found]
+    lines = [f"{'.'.join(str(part) for part in each['loc']) or 'arguments'}: {_said(each, names)}" for each in found]
     rest = len(lines) - _SHOWN
     return (*lines[:_SHOWN], f"and {rest} more") if rest > 0 else tuple(lines)

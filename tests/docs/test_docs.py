@@ -136,6 +136,34 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def test_the_index_names_every_page_once() -> None:
+    listed = re.findall(r"^\S+ \[[^\]]+\]\(([a-z-]+\.md)\)", (ROOT / "docs" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
+
+
+def test_every_page_on_a_concern_has_an_example_that_checks_itself() -> None:
+    to_look_up = {"README", "cli", "glossary"}
+    pages = [page for page in (ROOT / "docs").glob("*.md") if page.stem not in to_look_up]
+    assert [
+        page.stem
+        for page in pages
+        if not any("assert " in block.text for block in blocks(page) if block.language == "python" and block.run)
+    ] == []
+
+
+@pytest.mark.slow
+def test_the_python_of_the_pages_satisfies_a_strict_type_checker(tmp_path: Path) -> None:
+    """Each page is a module of its own, as a reader would paste it."""
+    modules: list[str] = []
+    for page in PAGES:
+        python = [block.text for block in blocks(page) if block.language == "python" and block.run]
+        if python:
+            modules.append(f"page_{page.parent.name}_{page.stem}.py".replace("-", "_"))
+            (tmp_path / modules[-1]).write_text("\n".join(python))
+    checked = run([sys.executable, "-m", "mypy", "--strict", "--no-incremental", *modules], tmp_path)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_the_readme_shows_the_first_example_as_it_is() -> None:
     shown = next(block.text for block in blocks(ROOT / "README.md") if block.language == "python")
     assert shown == (ROOT / "examples" / "01_first_machine.py").read_text()
