@@ -28,6 +28,8 @@ from statecraft.testing.messages_api import Exchange, Received, Scenario
 from statecraft.testing.messages_api.payloads import PARIS, ROME, TEXT, THINKING, UNKNOWN
 from tests.acceptance.trip import AT_ONCE, QUESTION, SYSTEM, Trip, looked_up, travel, trip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIGKILLED = -9
 ASKED = {"role": "user", "content": QUESTION}

@@ -23,6 +23,8 @@ from statecraft.testing import FakeMessagesAPI, answer, failure
 from statecraft.testing.messages_api import Exchange, Received, Scenario
 from tests.cli.support import cli, fields, one_error
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-nobodys-key-0002"
 QUESTION = "How hot is the water for green tea?"
 SENTENCE = "Green tea is brewed at seventy degrees for two minutes."

@@ -21,6 +21,8 @@ from statecraft.testing import FakeMessagesAPI
 from statecraft.testing.messages_api import message
 from tests.cli.support import cli, fields
 
+pytestmark = pytest.mark.slow
+
 ANN = "ann@example.com"
 BROKEN = "The kettle of order 1042 arrived broken. Please refund it."
 LESS = {"order": 1042, "cents": 3000, "reason": "half of it"}

@@ -290,6 +290,7 @@ def test_the_undisturbed_trip_asks_buys_and_pays(calm: Travels) -> None:
     assert calm.points[0] > 100
 
 
+@pytest.mark.slow
 def test_a_trip_whose_process_dies_at_every_seventh_point_ends_as_well(stage: Stage, calm: Travels, tmp_path: Path) -> None:
     for at in range(0, calm.points[0], 7):
         assert story(stage.live(tmp_path / str(at), [at])) == story(calm), at

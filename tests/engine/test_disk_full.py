@@ -227,6 +227,7 @@ def fill(calm: tuple[Printing, int, int], folder: Path, step: int) -> Counter[st
     return told
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_some_pages_stops_the_run_until_there_is_space(
     calm: tuple[Printing, int, int], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def answers(world: Place) -> list[str]:
     return list(json.loads(payload)["answers"])
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_at_any_commit_asks_at_most_the_question_in_flight_again(tmp_path: Path) -> None:
     calm = new(tmp_path / "calm")
     lives(calm, [])

@@ -193,6 +193,7 @@ def test_a_ticket_that_ends_otherwise_sends_nothing_and_moves_no_money(played: d
         assert shop.refunds_of(ended.shop, CASES[name].email) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_way_replays_without_a_difference(name: str, tmp_path: Path) -> None:
     ended = asyncio.run(play(CASES[name], tmp_path))

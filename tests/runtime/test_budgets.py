@@ -433,6 +433,7 @@ def buying_twice(shop: Shop) -> Machine[Note]:
     return one_state(work, Budget(money="0.40", warn_at=1), tools=[shop.buy])
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_commit_leaves_no_reservation_behind(tmp_path: Path) -> None:
     """The budget has room for exactly what is bought: anything left reserved, or charged twice, would end as broke."""
     whole: World[Note] = World(tmp_path / "whole", buying_twice(Shop()), Note())

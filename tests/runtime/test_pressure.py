@@ -86,6 +86,7 @@ def outage(at: float) -> ModelError | None:
     return ModelError("down", kind=ErrorKind.OVERLOADED) if at < OUTAGE else None
 
 
+@pytest.mark.slow
 def test_forty_runs_outlive_an_outage_of_ten_minutes_and_hardly_ask_meanwhile(url: str) -> None:
     async def go() -> None:
         clock, policy = ManualClock(), BreakerPolicy()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
@@ -200,5 +201,6 @@ class Protocol(RuleBasedStateMachine):
         self.runner.close()
 
 
+@pytest.mark.slow
 def test_no_interleaving_of_workers_forks_a_history() -> None:
     run_state_machine_as_test(Protocol, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
