@@ -6,6 +6,7 @@ import sqlite3
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from statecraft.errors import SchemaTooNew, StoreUnavailable
 from statecraft.store import sqlite, tables
@@ -85,10 +86,25 @@ def _use_wal(link: Link, target: Target) -> None:
         raise StoreUnavailable(f"{target} is on a file system without shared memory ({mode}); choose a local path")
 
 
+_CREATION: dict[str, tuple[str, ...]] = {}
+
+
+def _creation(dialect: sa.Dialect) -> tuple[str, ...]:
+    """The statements that make the tables and their indexes, compiled once for each sort of database."""
+    if dialect.name not in _CREATION:
+        parts: list[CreateTable | CreateIndex] = []
+        for table in tables.metadata.sorted_tables:
+            indexes = sorted(table.indexes, key=lambda index: str(index.name))
+            parts += [CreateTable(table), *map(CreateIndex, indexes)]
+        _CREATION[dialect.name] = tuple(str(part.compile(dialect=dialect)) for part in parts)
+    return _CREATION[dialect.name]
+
+
 def _create_if_new(link: Link, target: Target) -> None:
     link.begin()
     if not _check(link, target):
-        tables.metadata.create_all(link.sql, checkfirst=False)
+        for statement in _creation(link.sql.dialect):
+            link.execute(statement)
         for trigger in sqlite.triggers():
             link.execute(trigger)
         link.sql.execute(sa.insert(tables.schema_version), [{"id": 1, "version": tables.VERSION}])

@@ -27,16 +27,23 @@ class Statement:
     """Each row must touch exactly one row of the database; anything less means that the write is refused."""
 
     def compile(self, dialect: sa.Dialect) -> str:
-        """The SQL text, once the order of its placeholders is known to be ours."""
+        """The SQL text, once the order of its placeholders is known to be ours. Done once for each sort of database."""
+        known = _COMPILED.get((self, dialect.name))
+        if known is not None:
+            return known
         keys = self.order if isinstance(self.sql, sa.Insert) and self.sql.select is None else None
         compiled = self.sql.compile(dialect=dialect, column_keys=keys)
         assert tuple(getattr(compiled, "positiontup", ())) == self.order, (self.name, self.order, compiled.positiontup)
-        return str(compiled)
+        return _COMPILED.setdefault((self, dialect.name), str(compiled))
+
+
+_COMPILED: dict[tuple[object, str], str] = {}
+"""Texts of statements and queries, by the name of the dialect: compiling them all costs more than opening a database."""
 
 
 class Query:
-    """A SELECT that is asked often. Compiled once per connection and run by the driver alone, since building and
-    compiling a statement costs many times what running it does."""
+    """A SELECT that is asked often. Compiled once and run by the driver alone, since building and compiling a statement
+    costs many times what running it does."""
 
     def __init__(self, select: sa.Select[*tuple[Any, ...]], *order: str) -> None:
         self._select = select
@@ -45,7 +52,7 @@ class Query:
 
     def ask(self, sql: sa.Connection, *values: object) -> list[Any]:
         """Its rows, with a field for each column; `values` in the order given to the query."""
-        text = sql.info.get(self) or self._compile(sql)
+        text = _COMPILED.get((self, sql.dialect.name)) or self._compile(sql)
         cursor = sql.connection.cursor()
         cursor.execute(text, values)
         found = list(map(self._row._make, cursor.fetchall()))
@@ -55,8 +62,7 @@ class Query:
     def _compile(self, sql: sa.Connection) -> str:
         compiled = self._select.compile(dialect=sql.dialect)
         assert tuple(getattr(compiled, "positiontup", ())) == self._order, self._order
-        sql.info[self] = str(compiled)
-        return str(compiled)
+        return _COMPILED.setdefault((self, sql.dialect.name), str(compiled))
 
 
 def _written(table: sa.Table, *skip: str) -> tuple[str, ...]:

@@ -156,6 +156,7 @@ def check_race(world: Household) -> None:
 CASES = [(False, check_two), (True, check_race)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("race", "check"), CASES, ids=["two", "race"])
 def test_a_family_whose_process_dies_at_every_fifth_commit_point_ends_as_well(tmp_path: Path, race: bool, check: Any) -> None:
     stage = Stage()

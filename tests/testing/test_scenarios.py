@@ -135,6 +135,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Story]:
     return asyncio.run(everything())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{'stream' if case[1] == STREAMED else 'whole'}")
 def test_a_scenario_ends_as_documented_and_leaves_no_run_in_limbo(stories: dict[Case, Story], case: Case) -> None:
     story, expected = stories[case], EXPECTED[case[0]]
