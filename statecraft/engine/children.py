@@ -121,8 +121,8 @@ class Family:
 
     async def _read(self, definition: Definition, run: RunRecord) -> str:
         """What the journal of the parent keeps of a child that has ended."""
-        end = {"run_id": run.id, "machine": run.machine, "status": run.status, "state": run.state, "reason": run.reason}
         loaded = await self._nursery.store.load(bytes.fromhex(run.id))
+        end = {"run_id": run.id, "machine": run.machine, "status": run.status, "state": run.state, "reason": _why(run, loaded)}
         try:
             data = json.loads(stored(fold(definition, loaded)))
         except ValueError as error:
@@ -151,6 +151,16 @@ def lane_of(key: str | None) -> str:
     """The lane in which a child run with this start key was started."""
     parts = (key or "").split(":", 2)
     return parts[2] if len(parts) == 3 else ""
+
+
+def _why(run: RunRecord, loaded: port.Loaded) -> str | None:
+    """Why the child ended otherwise than well: what the run says, or the event that led to its end."""
+    if run.reason is not None or run.status is not Status.FAILED or not loaded.tail:
+        return run.reason
+    _, event, payload = loaded.tail[-1]
+    told = json.loads(payload)
+    said = told.get("message") or told.get("reason")
+    return f"by {event}: {said}" if isinstance(said, str) else f"by {event}"
 
 
 def well(text: str) -> None:

@@ -50,7 +50,7 @@ def test_a_child_is_a_run_of_its_own_and_its_data_comes_back(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mood", "status", "words"), [("ill", "failed", "is failed in spoiled"), ("dead", "dead", "is dead in making: ")]
+    ("mood", "status", "words"), [("ill", "failed", "is failed in spoiled: by "), ("dead", "dead", "is dead in making: ")]
 )
 def test_a_child_that_ends_badly_raises_in_its_parent_or_is_looked_at(url: str, mood: str, status: str, words: str) -> None:
     shop = Workshop()
