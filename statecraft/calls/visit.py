@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -62,6 +62,12 @@ def request_digest(kind: str, request: str, where: str) -> bytes:
     return hashlib.sha256(named.encode()).digest()
 
 
+_ON_FIRST_USE: Mapping[str, type] = {
+    **dict.fromkeys(("gaps", "reviews", "asks", "alerts"), list),
+    **dict.fromkeys(("tried", "seen", "made", "changes", "owed"), dict),
+}
+
+
 @dataclass(slots=True)
 class Visit:
     """One visit: (run, seq) under one epoch. Knows the calls of earlier attempts at it and journals new ones."""
@@ -74,14 +80,14 @@ class Visit:
     recorded: dict[tuple[bytes, int], Recorded] = field(default_factory=dict)
     hashes: list[bytes] = field(default_factory=list)
     """Hashes of the finished calls, by index; without a gap, the next call's index is their number."""
-    gaps: list[int] = field(default_factory=list)
+    gaps: list[int] = field(init=False)
     """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
-    tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(default_factory=dict)
-    reviews: list[ReviewRecord] = field(default_factory=list)
+    tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(init=False)
+    reviews: list[ReviewRecord] = field(init=False)
     """Questions about calls of the visit that earlier executions asked, decided or not, in order of rounds."""
-    seen: dict[bytes, int] = field(default_factory=dict)
+    seen: dict[bytes, int] = field(init=False)
     """How often each request was made in this execution of the handler."""
-    made: dict[tuple[bytes, int], str] = field(default_factory=dict)
+    made: dict[tuple[bytes, int], str] = field(init=False)
     """The lane of each call made in this execution."""
     usage: Usage = Usage()
     """Tokens of the visit's finished calls."""
@@ -93,16 +99,26 @@ class Visit:
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
 
-    asks: list[port.CallReview] = field(default_factory=list)
+    asks: list[port.CallReview] = field(init=False)
     """Questions about calls that wait for a person; written when the run parks."""
-    alerts: list[str] = field(default_factory=list)
+    alerts: list[str] = field(init=False)
     """What people should hear of when the run parks."""
-    changes: dict[tuple[bytes, int], dict[str, Any]] = field(default_factory=dict)
+    changes: dict[tuple[bytes, int], dict[str, Any]] = field(init=False)
     """What a person put in the place of a call's arguments; kept with its row."""
-    owed: dict[tuple[bytes, int], tuple[port.Charge, ...]] = field(default_factory=dict)
+    owed: dict[tuple[bytes, int], tuple[port.Charge, ...]] = field(init=False)
     """What calls that failed are charged all the same, with their rows."""
     has_children: bool = False
     """Whether earlier executions started child runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        # Most visits make no call. What only calls need is made on first use, because a step is short enough for a dozen
+        # empty containers to be a good part of it.
+        kind = _ON_FIRST_USE.get(name)
+        if kind is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        value = kind()
+        setattr(self, name, value)
+        return value
 
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
@@ -122,7 +138,7 @@ class Visit:
     @property
     def parked(self) -> Park | None:
         """Set when a call gave the run up; whatever the handler answers after that no longer counts."""
-        return combined([park for _, park in self.parks])
+        return combined([park for _, park in self.parks]) if self.parks else None
 
     def drop(self, lanes: Sequence[str]) -> list[tuple[bytes, int]]:
         """Forget that calls in these lanes wait for anything: others were chosen. Answers the finished calls that no

@@ -65,6 +65,13 @@ def inherited(held: Held) -> str | None:
     return json.dumps([[draw.meter, dict(draw.limits)] for draw in draws], separators=(",", ":")) if draws else None
 
 
+def limited(held: Held) -> bool:
+    """Whether any budget bounds the run where it stands: its own, its state's or an ancestor's. Most runs have none, and
+    then a step need not look any further."""
+    definition = held.definition
+    return definition.budget is not None or bool(held.draws) or definition.states[held.state].budget is not None
+
+
 def standings(held: Held, now: int) -> Iterator[Standing]:
     """Every limit of the run's and its state's budget, as far as this process knows.
 

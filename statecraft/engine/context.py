@@ -28,7 +28,7 @@ from statecraft.machine.context import BudgetLeft, Run
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.joins import All, Join, all_of
-from statecraft.records import Waiting
+from statecraft.records import Draw, Waiting
 from statecraft.tools import CallInfo, Tool
 
 D = TypeVar("D", bound=Data)
@@ -52,7 +52,6 @@ class StepRun(Run[D]):
         self.journal = held.visit
         """The journal of this visit; for the engine's own parts."""
         self._services = services
-        self._tenant, self._draws, self._used = held.tenant, (*own_draws(held), *held.draws), held.used
         self._may_call_tools = held.definition.states[held.state].tools
         self._held = held
         self._kin: Family | None = None
@@ -64,9 +63,14 @@ class StepRun(Run[D]):
             self.llm = StepModel(self.scope, self.journal, self._services, self.answer, self._may_call_tools)
             return self.llm
         if name == "scope":
-            self.scope = Scope(self.id, self.state, self.data, self._tenant, self._draws, self._used)
+            self.scope = Scope(self.id, self.state, self.data, self._held.tenant, self._draws, self._held.used)
             return self.scope
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    @property
+    def _draws(self) -> tuple[Draw, ...]:
+        """Budgets that the visit's calls draw on: its own, and those of the runs above it."""
+        return (*own_draws(self._held), *self._held.draws)
 
     # --- tools -------------------------------------------------------------------------------------------------------
 
@@ -190,7 +194,7 @@ class StepRun(Run[D]):
 
         async def perform(call: Call) -> Reply:
             now = call.visit.clock.now()
-            draws = (*self._draws, *tenant_draws(self._services.settings.tenants, self._tenant, now))
+            draws = (*self._draws, *tenant_draws(self._services.settings.tenants, self._held.tenant, now))
             used = await call.visit.store.used([meter for draw in draws for meter in metered(draw)])
             return Reply(canonical(remaining(draws, used, now)))
 

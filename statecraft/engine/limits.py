@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statecraft.calls.budget import scope_of
 from statecraft.clock import micros
-from statecraft.engine.budgets import Standing, ends_at, standings
+from statecraft.engine.budgets import Standing, ends_at, limited, standings
 from statecraft.engine.held import Held
 from statecraft.machine.event import (
     BudgetExhausted,
@@ -35,7 +35,7 @@ def limit(held: Held, now: int) -> SystemEvent | None:
         )
     if state.kind == "review" and state.timeout is not None and now >= held.entered_at + micros(state.timeout):
         return ReviewExpired(state=held.state, message=f"nobody decided {held.state} in {state.timeout}")
-    return _budget(held, now)
+    return _budget(held, now) if limited(held) else None
 
 
 def _budget(held: Held, now: int) -> SystemEvent | None:

@@ -13,6 +13,7 @@ from statecraft.calls.classify import said
 from statecraft.calls.park import Park
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, micros
+from statecraft.engine.budgets import limited
 from statecraft.engine.children import nested, of_visit
 from statecraft.engine.context import StepRun
 from statecraft.engine.diagnose import diagnosis
@@ -68,26 +69,28 @@ class Engine:
 
     async def _answer(self, held: Held) -> Event | Ask[Any] | Park:
         """The bound that was reached, or what the handler says."""
-        await self._look_for_children(held)
-        bound = limit(held, self.clock.now())
+        budgeted, now = limited(held), self.clock.now()
+        if budgeted:
+            await self._look_for_children(held)
+        bound = limit(held, now)
         if bound is not None:
             return bound
-        self._warn(held)
+        if budgeted:
+            self._warn(held, now)
         if self.services.settings.pace:
             await self.clock.sleep(self.services.settings.pace)
         return await handle(StepRun(held, self.services), held, self.clock, debug=self.services.settings.debug)
 
     async def _look_for_children(self, held: Held) -> None:
-        """Tell a visit that is under a budget whether it has begun, if its child runs may be all that shows it."""
-        definition, visit, nursery = held.definition, held.visit, self.services.nursery
-        limited = definition.budget is not None or definition.states[held.state].budget is not None
-        if limited and nursery is not None and nested(definition.handlers[held.state]) and not visit.recorded:
+        """Tell a visit under a budget whether it has begun, if its child runs may be all that shows it."""
+        visit, nursery = held.visit, self.services.nursery
+        if nursery is not None and nested(held.definition.handlers[held.state]) and not visit.recorded:
             runs = await nursery.of(held.id)
             visit.has_children = any((run.key or "").startswith(of_visit(held.seq)) for run in runs)
 
-    def _warn(self, held: Held) -> None:
+    def _warn(self, held: Held, now: int) -> None:
         """Report a budget warning that no row takes here, once while the run is held."""
-        if held.warned or (due := warning(held, self.clock.now())) is None:
+        if held.warned or (due := warning(held, now)) is None:
             return
         held.warned = True
         told = {"run_id": held.id, "machine_name": held.definition.name, "state": held.state, **due.model_dump()}
