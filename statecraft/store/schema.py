@@ -66,6 +66,11 @@ def _check(link: Link, target: Target) -> bool:
         raise SchemaTooNew(
             f"{target} has schema {version}, written by a newer statecraft; this one knows {tables.VERSION}: upgrade statecraft"
         )
+    if version < tables.VERSION:
+        raise StoreUnavailable(
+            f"{target} has schema {version}, made before the first release; this statecraft needs {tables.VERSION} and cannot "
+            "carry it over: choose another path"
+        )
     return True
 
 

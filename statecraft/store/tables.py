@@ -24,7 +24,7 @@ from sqlalchemy.schema import SchemaItem
 
 from statecraft.records import CLOSED, Status, Waiting
 
-VERSION = 1
+VERSION = 2
 """Number of the schema that this code writes and reads."""
 
 INLINE_BYTES = 4096

@@ -185,6 +185,17 @@ def test_another_programs_database_is_left_alone(url: str) -> None:
     assert path_of(url).read_bytes() == before
 
 
+def test_a_schema_from_before_the_first_release_is_left_alone(url: str) -> None:
+    within(url, begun)
+    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as raw:
+        raw.execute(f"UPDATE schema_version SET version = {VERSION - 1}")
+    before = path_of(url).read_bytes()
+    said = refusal(url, StoreUnavailable)
+    assert f"has schema {VERSION - 1}" in said
+    assert "choose another path" in said
+    assert path_of(url).read_bytes() == before
+
+
 def test_a_newer_schema_is_left_alone(url: str) -> None:
     within(url, begun)
     with closing(sqlite3.connect(path_of(url), isolation_level=None)) as raw:
