@@ -83,7 +83,7 @@ class Runtime(Looking):
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
         self._live = Hub()
-        calls = announcing(call_stack(self.settings, self._clock, self._ids, self._store), self._live)
+        calls = announcing(call_stack(self.settings, self._ids, self._store), self._live)
         nursery = Nursery(self._store, self._clock, self._ids, self._register, self._look_after, self._forget)
         self._services = Services(calls, self._ids, llm, self.settings, nursery, self._live)
         self._engine = Engine(self._store, self._clock, self._services)

@@ -189,7 +189,11 @@ def counted(circuit: Circuit, now: int, policy: BreakerPolicy, tally: Tally = NO
 
 def half_window(now: int, policy: BreakerPolicy) -> int:
     """Number of the half window that an instant falls into."""
-    return now // max(1, int(policy.window * _SECOND / 2))
+    return now // _half(policy)
+
+
+def _half(policy: BreakerPolicy) -> int:
+    return max(1, int(policy.window * _SECOND / 2))
 
 
 def probes(policy: BreakerPolicy, seconds: float) -> int:
@@ -265,7 +269,7 @@ class Breaker:
         self._gauges = gauges
         self._uniform = uniform
         self._known: dict[str, _Local] = {}
-        self._half = max(1, int(policy.window * _SECOND / 2))
+        self._half = _half(policy)
 
     async def __call__(self, call: Call, following: Next) -> Reply:
         if not call.dependency:

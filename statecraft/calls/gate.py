@@ -14,19 +14,15 @@ from decimal import Decimal
 from typing import Any, get_args
 
 from statecraft.calls.ask import Patience, Question, ask, asked, expired, wait_again
+from statecraft.calls.budget import TIMED
 from statecraft.calls.call import Action, Call, Next, Reply, canonical
+from statecraft.calls.visit import request_digest
 from statecraft.decisions import GATE
 from statecraft.errors import CallError, ConfigError, ErrorKind, Rejected, ReviewUnanswered
 from statecraft.ids import idempotency_key
+from statecraft.money import BILLION, Dollars, billionths, decimal, shown
 from statecraft.records import Json, ReviewRecord
 from statecraft.tools import RISKS, Risk
-
-MONEY = 1_000_000_000
-"""Units of a price in a dollar."""
-
-
-UNITS = ("tokens", "money", "calls")
-"""Units of a budget that are charged; the others are about time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class GatePolicy:
     """Calls of a higher risk are asked about."""
     risks: Mapping[str, Risk] = field(default_factory=dict[str, Risk])
     """Risks by name of the tool, in place of what the tool declares. A tool that declares none counts as `high`."""
-    max_cost: Decimal | float | str | None = None
+    max_cost: Dollars | None = None
     """Dollars; a call whose tool says it costs more is asked about."""
     max_budget_share: float | None = None
     """From 0 to 1; once more than this share of the run's budget is used, every call is asked about."""
@@ -80,8 +76,8 @@ class GatePolicy:
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError(f"gate.{name} is a share from 0 to 1, not {share}")
-        if self.max_cost is not None and not _dollars(self.max_cost) >= 0:
-            raise ConfigError(f"gate.max_cost is a number of dollars from 0 up, not {self.max_cost}")
+        if self.max_cost is not None:
+            decimal(self.max_cost, "gate.max_cost")
         if self.expires <= timedelta(0):
             raise ConfigError(f"gate.expires is a time greater than 0, not {self.expires}")
         if self.remind_after is not None and not timedelta(0) < self.remind_after < self.expires:
@@ -115,8 +111,9 @@ def reasons(policy: GatePolicy, proposal: Proposal) -> tuple[str, ...]:
     why: list[str] = []
     if RISKS.index(proposal.risk) > RISKS.index(policy.max_auto_risk):
         why.append(f"its risk is {proposal.risk}, above {policy.max_auto_risk}")
-    if policy.max_cost is not None and proposal.cost is not None and proposal.cost > _dollars(policy.max_cost):
-        why.append(f"it costs ${proposal.cost}, more than ${_dollars(policy.max_cost)}")
+    most = None if policy.max_cost is None else decimal(policy.max_cost, "gate.max_cost")
+    if most is not None and proposal.cost is not None and proposal.cost > most:
+        why.append(f"it costs {shown(billionths(proposal.cost))}, more than {shown(billionths(most))}")
     if policy.max_budget_share is not None and (proposal.budget_share or 0.0) > policy.max_budget_share:
         why.append(f"{proposal.budget_share:.0%} of the budget is used, more than {policy.max_budget_share:.0%}")
     if policy.min_confidence is not None and (doubtful := _unsure(policy.min_confidence, proposal.confidence)):
@@ -145,9 +142,8 @@ def _rule(when: Callable[[Proposal], bool | str], proposal: Proposal) -> str:
 class Gate:
     """The middleware: lets a call pass, puts it to a person, or does what the person said."""
 
-    def __init__(self, policy: GatePolicy, budget_share: Callable[[Call], float | None] | None = None) -> None:
+    def __init__(self, policy: GatePolicy) -> None:
         self.policy = policy
-        self._budget_share = budget_share
         self._off = policy.asks_nothing
         self._patience = Patience(policy.expires, policy.remind_after)
 
@@ -200,8 +196,8 @@ class Gate:
             tool=action.tool,
             arguments=action.arguments,
             risk=policy.risks.get(action.tool, _risk(action.risk)),
-            cost=None if call.price is None else Decimal(call.price) / MONEY,
-            budget_share=None if self._budget_share is None else self._budget_share(call),
+            cost=None if call.price is None else Decimal(call.price) / BILLION,
+            budget_share=used_share(call),
             state="" if scope is None else scope.state,
             data=None if scope is None else scope.data,
             tenant=None if scope is None else scope.tenant,
@@ -212,15 +208,14 @@ class Gate:
 def used_share(call: Call) -> float | None:
     """How much of the run's own budget is used, of the unit that is nearest to its end; None without a budget."""
     scope = call.scope
-    used: Mapping[str, int] | None = getattr(scope, "used", None)
-    if scope is None or used is None:
+    if scope is None:
         return None
     own = (draw for draw in scope.draws if draw.meter == f"run:{scope.run_id}")
     shares = (
-        used.get(f"{draw.meter}:{unit}", 0) / limit
+        scope.used.get(f"{draw.meter}:{unit}", 0) / limit
         for draw in own
         for unit, limit in draw.limits.items()
-        if unit in UNITS and limit
+        if unit not in TIMED and limit
     )
     return max(shares, default=None)
 
@@ -254,7 +249,7 @@ def changed(call: Call, action: Action, review: ReviewRecord) -> Call:
 
 def action_digest(tool: str, arguments: Mapping[str, Json]) -> bytes:
     """What an approval is bound to: the SHA-256 of tool and arguments, as a call's digest in its visit is."""
-    return hashlib.sha256(f"tool\n{action_text(tool, arguments)}".encode()).digest()
+    return request_digest("tool", action_text(tool, arguments), "")
 
 
 def action_text(tool: str, arguments: Mapping[str, Json]) -> str:
@@ -263,10 +258,10 @@ def action_text(tool: str, arguments: Mapping[str, Json]) -> str:
 
 
 def _shown(call: Call, proposal: Proposal, why: tuple[str, ...]) -> dict[str, Json]:
-    shown: dict[str, Json] = {
+    told: dict[str, Json] = {
         "risk": proposal.risk,
         "reasons": list(why),
-        "cost": None if proposal.cost is None else f"${proposal.cost}",
+        "cost": None if proposal.cost is None else shown(billionths(proposal.cost)),
         "confidence": proposal.confidence,
         "budget_share": proposal.budget_share,
         "state": proposal.state,
@@ -274,7 +269,7 @@ def _shown(call: Call, proposal: Proposal, why: tuple[str, ...]) -> dict[str, Js
         "key": call.key,
         "changed": call.visit.changes.get((call.digest, call.occurrence)),
     }
-    return {name: value for name, value in shown.items() if value is not None}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _risk(declared: str) -> Risk:
@@ -296,10 +291,3 @@ def _confidence(policy: GatePolicy, proposal: Proposal) -> float | None:
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= 1:
         return None
     return float(found)
-
-
-def _dollars(amount: Decimal | float | str) -> Decimal:
-    try:
-        return Decimal(str(amount))
-    except ArithmeticError as error:
-        raise ConfigError(f"gate.max_cost is a number of dollars from 0 up, not {amount!r}") from error

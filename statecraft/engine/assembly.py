@@ -10,17 +10,16 @@ from statecraft.calls.breaker import Breaker
 from statecraft.calls.budget import Budgets
 from statecraft.calls.call import Next
 from statecraft.calls.doubt import Doubt
-from statecraft.calls.gate import Gate, choose, used_share
+from statecraft.calls.gate import Gate, choose
 from statecraft.calls.gauges import Gauges, MemoryGauges, StoredGauges
 from statecraft.calls.limiter import Limiter
-from statecraft.clock import Clock
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
 from statecraft.llm.prices import price_book
 from statecraft.store import port
 
 
-def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) -> Next:  # noqa: ARG001
+def call_stack(settings: Settings, ids: Ids, store: port.Store) -> Next:
     """Every member that the settings ask for, in the order of `calls.stack`."""
     gauges: Gauges = StoredGauges(store) if settings.meters == "database" else MemoryGauges()
     policy = choose(settings.gate, os.environ.get("STATECRAFT_ENV"))
@@ -28,7 +27,7 @@ def call_stack(settings: Settings, clock: Clock, ids: Ids, store: port.Store) ->
     return stack.build(
         settings.retry,
         ids.uniform,
-        gate=Gate(policy, used_share),
+        gate=Gate(policy),
         doubt=Doubt(Patience(policy.expires, policy.remind_after), budget.bill),
         budget=budget,
         breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),

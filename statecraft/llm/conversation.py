@@ -78,22 +78,14 @@ async def converse(
     while True:
         reply = await room.ask(talk.request)
         _refuse_unusable(reply, talk.request.model)
-        if reply.stop_reason == "max_tokens":
-            talk.raise_cap()
+        if await talk.goes_on(reply, use_all):
             continue
-        talk.hear(reply)
-        if reply.stop_reason == "pause_turn":
-            talk.count_pause()
-        elif reply.stop_reason == "tool_use":
-            talk.count_turn()
-            talk.answer_calls(reply.tool_uses, await use_all(reply.tool_uses))
+        try:
+            value = _sound(output.parse(talk.heard), check)
+        except OutputMismatch as e:
+            talk.repair(e)
         else:
-            try:
-                value = _sound(output.parse(talk.heard), check)
-            except OutputMismatch as e:
-                talk.repair(e)
-            else:
-                return Answer(value, talk.heard, tuple(room.history.messages), talk.turns)
+            return Answer(value, talk.heard, tuple(room.history.messages), talk.turns)
 
 
 async def _no_tools(uses: Sequence[Block]) -> Sequence[Block]:
@@ -125,6 +117,21 @@ class _Talk:
     """What was wrong with the answer before."""
     before: tuple[list[Message], int, int] = field(default_factory=lambda: ([], 0, 0))
     """The conversation without the first wrong answer, the turns it took, and how often it had been rewritten."""
+
+    async def goes_on(self, reply: Reply, use_all: Callable[[Sequence[Block]], Awaitable[Sequence[Block]]]) -> bool:
+        """Take a usable reply in. True if it is a step on the way: cut off, paused, or asking for tools, which have run."""
+        if reply.stop_reason == "max_tokens":
+            self.raise_cap()
+            return True
+        self.hear(reply)
+        if reply.stop_reason == "pause_turn":
+            self.count_pause()
+        elif reply.stop_reason == "tool_use":
+            self.count_turn()
+            self.answer_calls(reply.tool_uses, await use_all(reply.tool_uses))
+        else:
+            return False
+        return True
 
     def hear(self, reply: Reply) -> None:
         repeated = self.room.history.repeated([str(block.get("id")) for block in reply.tool_uses])

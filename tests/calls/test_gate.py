@@ -173,7 +173,7 @@ def test_the_share_of_the_budget_is_that_of_the_unit_nearest_to_its_end() -> Non
     assert used_share(call) == 0.75
     assert used_share(world.call()) is None
     with pytest.raises(Park):
-        world.through(_with_state(call), Gate(GatePolicy(max_budget_share=0.7), used_share))
+        world.through(_with_state(call), Gate(GatePolicy(max_budget_share=0.7)))
     assert "75% of the budget is used" in world.visit.asks[0].show
 
 

@@ -185,25 +185,19 @@ def test_another_programs_database_is_left_alone(url: str) -> None:
     assert path_of(url).read_bytes() == before
 
 
-def test_a_schema_from_before_the_first_release_is_left_alone(url: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "error", "advice"),
+    [(VERSION + 1, SchemaTooNew, "upgrade statecraft"), (VERSION - 1, StoreUnavailable, "choose another path")],
+    ids=["newer", "from before the first release"],
+)
+def test_a_schema_of_another_version_is_left_alone(url: str, version: int, error: type[StatecraftError], advice: str) -> None:
     within(url, begun)
     with closing(sqlite3.connect(path_of(url), isolation_level=None)) as raw:
-        raw.execute(f"UPDATE schema_version SET version = {VERSION - 1}")
+        raw.execute(f"UPDATE schema_version SET version = {version}")
     before = path_of(url).read_bytes()
-    said = refusal(url, StoreUnavailable)
-    assert f"has schema {VERSION - 1}" in said
-    assert "choose another path" in said
-    assert path_of(url).read_bytes() == before
-
-
-def test_a_newer_schema_is_left_alone(url: str) -> None:
-    within(url, begun)
-    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as raw:
-        raw.execute(f"UPDATE schema_version SET version = {VERSION + 1}")
-    before = path_of(url).read_bytes()
-    said = refusal(url, SchemaTooNew)
-    assert f"has schema {VERSION + 1}" in said
-    assert "upgrade statecraft" in said
+    said = refusal(url, error)
+    assert f"has schema {version}" in said
+    assert advice in said
     assert path_of(url).read_bytes() == before
 
 
