@@ -56,6 +56,8 @@ class Waiting(StrEnum):
     """A rate limit has no room before the due time."""
     CHILD = "child"
     """Child runs are under way; the end of one wakes it."""
+    START = "start"
+    """It begins at its due time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,10 @@ class RunRecord:
     """On whose behalf it runs; child runs inherit it."""
     parent: str | None = None
     """The run that started it as its child."""
+    queue: str = "default"
+    """Where it waits for a worker."""
+    priority: int = 0
+    """Higher goes first within its queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +263,8 @@ class FeedEntry:
     """Position in the feed of this database; grows with every commit."""
     run_id: str
     kind: str
-    """`started`, `transition`, `call`, `attempt`, `waiting`, `claimed`, `decided`, `alert`, `cancelled`, `dead`."""
+    """`started`, `transition`, `call`, `attempt`, `waiting`, `claimed`, `decided`, `alert`, `cancelled`, `dead`,
+    `redriven`."""
     seq: int
     idx: int
     """The call's index for `call`; 0 otherwise."""

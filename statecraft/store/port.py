@@ -136,6 +136,12 @@ class Start:
     transaction."""
     draws: str | None = None
     """JSON list of [meter, limits]: budgets of others (ancestors) that its calls draw on."""
+    queue: str = "default"
+    priority: int = 0
+    """Higher goes first within a queue."""
+    share: float = 1.0
+    """The tenant's share of its queue: of two tenants that always have runs ready, one with twice the share gets twice
+    the claims."""
 
 
 @dataclass(frozen=True, slots=True)

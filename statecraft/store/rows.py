@@ -87,6 +87,8 @@ def run_record(row: Row) -> RunRecord:
         trace_id=row.trace_id,
         tenant=row.tenant,
         parent=None if row.parent is None else row.parent.hex(),
+        queue=row.queue,
+        priority=row.priority,
     )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from statecraft.errors import SchemaTooNew, StoreUnavailable
-from statecraft.store import sqlite, tables
+from statecraft.store import columns, sqlite, tables
 from statecraft.store.sqlite import Link, Sqlite, Target, translate
 
 _TRIES = 1000
@@ -98,7 +98,7 @@ def _creation(dialect: sa.Dialect) -> tuple[str, ...]:
     """The statements that make the tables and their indexes, compiled once for each sort of database."""
     if dialect.name not in _CREATION:
         parts: list[CreateTable | CreateIndex] = []
-        for table in tables.metadata.sorted_tables:
+        for table in columns.metadata.sorted_tables:
             indexes = sorted(table.indexes, key=lambda index: str(index.name))
             parts += [CreateTable(table), *map(CreateIndex, indexes)]
         _CREATION[dialect.name] = tuple(str(part.compile(dialect=dialect)) for part in parts)

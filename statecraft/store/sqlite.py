@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from statecraft.errors import ConfigError, StoreError, StoreFull, StoreUnavailable, WriteRefused
-from statecraft.store import tables
+from statecraft.store import fleet, tables
 
 OLDEST = (3, 37)
 """STRICT tables came with this version of SQLite."""
@@ -240,7 +240,7 @@ def insert_or_update(table: sa.Table, **change: Callable[[sa.ColumnElement[Any],
 
 def triggers() -> list[str]:
     """The rules that no constraint can say: what may never change, never be deleted, never be replaced."""
-    kept = [table.name for table in tables.APPEND_ONLY]
+    kept = [table.name for table in (*tables.APPEND_ONLY, *fleet.APPEND_ONLY)]
     rules = [(f"{name}_no_update", f"BEFORE UPDATE ON {name}", f"{name} is append-only") for name in kept]
     rules += [
         (f"{name}_no_delete", f"BEFORE DELETE ON {name}", f"{name} rows stay")

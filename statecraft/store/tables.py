@@ -23,26 +23,13 @@ import sqlalchemy as sa
 from sqlalchemy.schema import SchemaItem
 
 from statecraft.records import CLOSED, Status, Waiting
+from statecraft.store.columns import Bytes, Int, Text, index_where, metadata, table, words
 
-VERSION = 2
+VERSION = 3
 """Number of the schema that this code writes and reads."""
 
 INLINE_BYTES = 4096
 """The longest text kept in its row."""
-
-metadata = sa.MetaData()
-
-_Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_Bytes = sa.LargeBinary
-_Text = sa.Text
-
-
-def _words(*words: str) -> str:
-    return ", ".join(f"'{word}'" for word in words)
-
-
-def _table(name: str, *parts: SchemaItem, narrow: bool = False) -> sa.Table:
-    return sa.Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=not narrow)
 
 
 def _visit(name: str) -> sa.ForeignKeyConstraint:
@@ -52,69 +39,69 @@ def _visit(name: str) -> sa.ForeignKeyConstraint:
 def _text_or_hash(column: str) -> tuple[SchemaItem, ...]:
     """A long text: in the row, or in `payloads` under the hash the row keeps."""
     return (
-        sa.Column(f"{column}_hash", _Bytes, sa.ForeignKey("payloads.hash")),
-        sa.Column(column, _Text),
+        sa.Column(f"{column}_hash", Bytes, sa.ForeignKey("payloads.hash")),
+        sa.Column(column, Text),
         sa.CheckConstraint(f"({column} IS NULL) <> ({column}_hash IS NULL)", name=f"{column}_kept_once"),
     )
 
 
-schema_version = _table(
+schema_version = table(
     "schema_version",
-    sa.Column("id", _Int, primary_key=True, autoincrement=False),
-    sa.Column("version", _Int, nullable=False),
+    sa.Column("id", Int, primary_key=True, autoincrement=False),
+    sa.Column("version", Int, nullable=False),
     sa.CheckConstraint("id = 1", name="one_row"),
 )
 
-machines = _table(
+machines = table(
     "machines",
-    sa.Column("machine", _Int, primary_key=True),
-    sa.Column("fingerprint", _Text, nullable=False, unique=True),
-    sa.Column("name", _Text, nullable=False),
-    sa.Column("version", _Text, nullable=False),
-    sa.Column("spec", _Text, nullable=False),
+    sa.Column("machine", Int, primary_key=True),
+    sa.Column("fingerprint", Text, nullable=False, unique=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("version", Text, nullable=False),
+    sa.Column("spec", Text, nullable=False),
 )
 
-machine_edges = _table(
+machine_edges = table(
     "machine_edges",
-    sa.Column("machine", _Int, sa.ForeignKey("machines.machine"), primary_key=True, autoincrement=False),
-    sa.Column("source", _Text, primary_key=True),
-    sa.Column("event", _Text, primary_key=True),
-    sa.Column("target", _Text, primary_key=True),
+    sa.Column("machine", Int, sa.ForeignKey("machines.machine"), primary_key=True, autoincrement=False),
+    sa.Column("source", Text, primary_key=True),
+    sa.Column("event", Text, primary_key=True),
+    sa.Column("target", Text, primary_key=True),
     narrow=True,
 )
 
-payloads = _table(
+payloads = table(
     "payloads",
-    sa.Column("hash", _Bytes, primary_key=True),
-    sa.Column("body", _Text, nullable=False),
+    sa.Column("hash", Bytes, primary_key=True),
+    sa.Column("body", Text, nullable=False),
     sa.CheckConstraint("length(hash) = 32", name="payload_hash_length"),
 )
 
-messages = _table(
+messages = table(
     "messages",
-    sa.Column("hash", _Bytes, primary_key=True),
-    sa.Column("parent", _Bytes, sa.ForeignKey("messages.hash", name="fk_parent")),
-    sa.Column("body", _Text, nullable=False),
+    sa.Column("hash", Bytes, primary_key=True),
+    sa.Column("parent", Bytes, sa.ForeignKey("messages.hash", name="fk_parent")),
+    sa.Column("body", Text, nullable=False),
     sa.CheckConstraint("length(hash) = 32 AND (parent IS NULL OR parent <> hash)", name="message_hash"),
 )
 
-transitions = _table(
+transitions = table(
     "transitions",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
-    sa.Column("machine", _Int, nullable=False),
-    sa.Column("source", _Text, nullable=False),
-    sa.Column("event", _Text, nullable=False),
-    sa.Column("target", _Text, nullable=False),
-    sa.Column("prev_seq", _Int, sa.Computed("CASE WHEN seq > 0 THEN seq - 1 END", persisted=True)),
-    sa.Column("epoch", _Int, nullable=False),
-    sa.Column("at", _Int, nullable=False),
-    sa.Column("calls", _Int, nullable=False),
-    sa.Column("input_tokens", _Int, nullable=False),
-    sa.Column("output_tokens", _Int, nullable=False),
-    sa.Column("actor", _Text),
-    sa.Column("hash", _Bytes, nullable=False),
-    sa.Column("guards", _Text, nullable=False),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    sa.Column("machine", Int, nullable=False),
+    sa.Column("source", Text, nullable=False),
+    sa.Column("event", Text, nullable=False),
+    sa.Column("target", Text, nullable=False),
+    sa.Column("prev_seq", Int, sa.Computed("CASE WHEN seq > 0 THEN seq - 1 END", persisted=True)),
+    sa.Column("epoch", Int, nullable=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("calls", Int, nullable=False),
+    sa.Column("input_tokens", Int, nullable=False),
+    sa.Column("output_tokens", Int, nullable=False),
+    sa.Column("actor", Text),
+    sa.Column("hash", Bytes, nullable=False),
+    sa.Column("guards", Text, nullable=False),
     *_text_or_hash("payload"),
     sa.CheckConstraint("seq >= 0 AND (seq = 0) = (source = '')", name="starts_once"),
     sa.CheckConstraint("length(run_id) = 16 AND length(hash) = 32", name="transition_ids"),
@@ -130,35 +117,39 @@ transitions = _table(
     ),
 )
 
-_closed = _words(*sorted(CLOSED))
+_closed = words(*sorted(CLOSED))
 
-runs = _table(
+runs = table(
     "runs",
-    sa.Column("no", _Int, primary_key=True),
-    sa.Column("run_id", _Bytes, nullable=False, unique=True),
-    sa.Column("machine", _Int, sa.ForeignKey("machines.machine"), nullable=False),
-    sa.Column("seq", _Int, nullable=False),
-    sa.Column("state", _Text, nullable=False),
-    sa.Column("status", _Text, nullable=False),
-    sa.Column("epoch", _Int, nullable=False),
-    sa.Column("attempts", _Int, nullable=False),
-    sa.Column("owner", _Text),
-    sa.Column("lease_until", _Int),
-    sa.Column("waiting_for", _Text),
-    sa.Column("due_at", _Int),
-    sa.Column("deadline_at", _Int),
-    sa.Column("created_at", _Int, nullable=False),
-    sa.Column("updated_at", _Int, nullable=False),
-    sa.Column("finished_at", _Int),
-    sa.Column("key", _Text),
-    sa.Column("trace_id", _Text, nullable=False),
-    sa.Column("tenant", _Text),
-    sa.Column("parent", _Bytes, sa.ForeignKey("runs.run_id", name="fk_parent_run")),
-    sa.Column("reason", _Text),
-    sa.Column("draws", _Text),
+    sa.Column("no", Int, primary_key=True),
+    sa.Column("run_id", Bytes, nullable=False, unique=True),
+    sa.Column("machine", Int, sa.ForeignKey("machines.machine"), nullable=False),
+    sa.Column("seq", Int, nullable=False),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("epoch", Int, nullable=False),
+    sa.Column("attempts", Int, nullable=False),
+    sa.Column("owner", Text),
+    sa.Column("lease_until", Int),
+    sa.Column("waiting_for", Text),
+    sa.Column("due_at", Int),
+    sa.Column("deadline_at", Int),
+    sa.Column("created_at", Int, nullable=False),
+    sa.Column("updated_at", Int, nullable=False),
+    sa.Column("finished_at", Int),
+    sa.Column("key", Text),
+    sa.Column("trace_id", Text, nullable=False),
+    sa.Column("tenant", Text),
+    sa.Column("parent", Bytes, sa.ForeignKey("runs.run_id", name="fk_parent_run")),
+    sa.Column("reason", Text),
+    sa.Column("draws", Text),
+    sa.Column("queue", Text, nullable=False, server_default="default"),
+    sa.Column("priority", Int, nullable=False, server_default="0"),
+    sa.Column("turn", Int, nullable=False, server_default="0"),
     sa.CheckConstraint("length(run_id) = 16 AND seq >= 0 AND epoch >= 0 AND attempts >= 0", name="run_numbers"),
-    sa.CheckConstraint(f"status IN ({_words(*Status)})", name="status_known"),
-    sa.CheckConstraint(f"waiting_for IN ({_words(*Waiting)})", name="waiting_known"),
+    sa.CheckConstraint("queue <> '' AND turn >= 0", name="run_queue"),
+    sa.CheckConstraint(f"status IN ({words(*Status)})", name="status_known"),
+    sa.CheckConstraint(f"waiting_for IN ({words(*Waiting)})", name="waiting_known"),
     sa.CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="lease_whole"),
     sa.CheckConstraint("(status = 'running') = (owner IS NOT NULL)", name="held_iff_running"),
     sa.CheckConstraint("(status = 'waiting') = (waiting_for IS NOT NULL)", name="waiting_iff_reason"),
@@ -166,6 +157,7 @@ runs = _table(
     sa.CheckConstraint("due_at IS NULL OR status IN ('ready', 'waiting')", name="due_only_parked"),
     sa.CheckConstraint("due_at IS NOT NULL OR status <> 'ready'", name="ready_is_due"),
     sa.CheckConstraint("due_at IS NOT NULL OR waiting_for IS NULL OR waiting_for IN ('review', 'child')", name="time_wakes"),
+    sa.CheckConstraint("waiting_for <> 'start' OR seq = 0", name="start_waits_at_start"),
     sa.CheckConstraint("parent <> run_id", name="own_parent"),
     # The head is the last link of a journal that exists; deferred, because both are written in one transaction.
     sa.ForeignKeyConstraint(
@@ -179,36 +171,45 @@ runs = _table(
 
 
 def _partial(name: str, column: str, *more: str, unique: bool = False) -> None:
-    where = runs.c[column].is_not(None)
-    columns = (runs.c[name] for name in (column, *more))
-    sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+    index_where(name, runs.c[column].is_not(None), *(runs.c[each] for each in (column, *more)), unique=unique)
+
+
+def _ripe(name: str, status: Status, *columns: str) -> None:
+    """An index of the runs that may be claimed for one reason. Equality first, then the order in which they are taken."""
+    where = runs.c.status == sa.literal_column(f"'{status}'")
+    if "due_at" in columns:
+        where = sa.and_(where, runs.c.due_at.is_not(None))
+    parts = [runs.c[column].desc() if column == "priority" else runs.c[column] for column in columns]
+    index_where(name, where, *parts)
 
 
 _partial("uq_run_key", "key", unique=True)
-_partial("ix_runs_due", "due_at")
 _partial("ix_runs_lease", "lease_until")
 _partial("ix_runs_parent", "parent", "finished_at")
+_ripe("ix_runs_due", Status.WAITING, "machine", "queue", "due_at")
+_ripe("ix_runs_ready", Status.READY, "machine", "queue", "priority", "turn")
+sa.Index("ix_runs_turn", runs.c.queue, runs.c.tenant, runs.c.turn)
 
-calls = _table(
+calls = table(
     "calls",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
-    sa.Column("idx", _Int, primary_key=True, autoincrement=False),
-    sa.Column("kind", _Text, nullable=False),
-    sa.Column("name", _Text, nullable=False),
-    sa.Column("digest", _Bytes, nullable=False),
-    sa.Column("occurrence", _Int, nullable=False),
-    sa.Column("ok", _Int, nullable=False),
-    sa.Column("attempts", _Int, nullable=False),
-    sa.Column("started_at", _Int, nullable=False),
-    sa.Column("finished_at", _Int, nullable=False),
-    sa.Column("epoch", _Int, nullable=False),
-    sa.Column("input_tokens", _Int, nullable=False),
-    sa.Column("output_tokens", _Int, nullable=False),
-    sa.Column("model", _Text),
-    sa.Column("cost", _Int),
-    sa.Column("price_source", _Text),
-    sa.Column("hash", _Bytes, nullable=False),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    sa.Column("idx", Int, primary_key=True, autoincrement=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("digest", Bytes, nullable=False),
+    sa.Column("occurrence", Int, nullable=False),
+    sa.Column("ok", Int, nullable=False),
+    sa.Column("attempts", Int, nullable=False),
+    sa.Column("started_at", Int, nullable=False),
+    sa.Column("finished_at", Int, nullable=False),
+    sa.Column("epoch", Int, nullable=False),
+    sa.Column("input_tokens", Int, nullable=False),
+    sa.Column("output_tokens", Int, nullable=False),
+    sa.Column("model", Text),
+    sa.Column("cost", Int),
+    sa.Column("price_source", Text),
+    sa.Column("hash", Bytes, nullable=False),
     *_text_or_hash("request"),
     *_text_or_hash("result"),
     sa.CheckConstraint("idx >= 0 AND occurrence >= 0 AND attempts >= 0 AND ok IN (0, 1)", name="call_numbers"),
@@ -218,39 +219,39 @@ calls = _table(
     _visit("fk_call_visit"),
 )
 
-attempts = _table(
+attempts = table(
     "attempts",
-    sa.Column("no", _Int, primary_key=True),
-    sa.Column("run_id", _Bytes, nullable=False),
-    sa.Column("seq", _Int, nullable=False),
-    sa.Column("digest", _Bytes, nullable=False),
-    sa.Column("occurrence", _Int, nullable=False),
-    sa.Column("attempt", _Int, nullable=False),
-    sa.Column("kind", _Text, nullable=False),
-    sa.Column("name", _Text, nullable=False),
-    sa.Column("epoch", _Int, nullable=False),
-    sa.Column("at", _Int, nullable=False),
-    sa.Column("due_at", _Int),
-    sa.Column("message", _Text, nullable=False),
+    sa.Column("no", Int, primary_key=True),
+    sa.Column("run_id", Bytes, nullable=False),
+    sa.Column("seq", Int, nullable=False),
+    sa.Column("digest", Bytes, nullable=False),
+    sa.Column("occurrence", Int, nullable=False),
+    sa.Column("attempt", Int, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("epoch", Int, nullable=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("due_at", Int),
+    sa.Column("message", Text, nullable=False),
     sa.CheckConstraint("attempt >= 1 AND occurrence >= 0 AND length(digest) = 32", name="attempt_numbers"),
     sa.UniqueConstraint("run_id", "seq", "digest", "occurrence", "attempt", "kind", name="uq_attempt"),
     _visit("fk_attempt_visit"),
 )
 
-reviews = _table(
+reviews = table(
     "reviews",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
-    sa.Column("state", _Text, nullable=False),
-    sa.Column("requested_at", _Int, nullable=False),
-    sa.Column("expires_at", _Int),
-    sa.Column("decision", _Text),
-    sa.Column("decided_by", _Text),
-    sa.Column("decided_at", _Int),
-    sa.Column("decided_seq", _Int, sa.Computed("CASE WHEN decision IS NOT NULL THEN seq + 1 END", persisted=True)),
-    sa.Column("events", _Text, nullable=False),
-    sa.Column("question", _Text, nullable=False),
-    sa.Column("show", _Text, nullable=False),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("requested_at", Int, nullable=False),
+    sa.Column("expires_at", Int),
+    sa.Column("decision", Text),
+    sa.Column("decided_by", Text),
+    sa.Column("decided_at", Int),
+    sa.Column("decided_seq", Int, sa.Computed("CASE WHEN decision IS NOT NULL THEN seq + 1 END", persisted=True)),
+    sa.Column("events", Text, nullable=False),
+    sa.Column("question", Text, nullable=False),
+    sa.Column("show", Text, nullable=False),
     sa.CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_whole"),
     sa.CheckConstraint("decided_by IS NULL OR decision IS NOT NULL", name="decided_by_somebody"),
     sa.ForeignKeyConstraint(
@@ -258,32 +259,31 @@ reviews = _table(
     ),
     sa.ForeignKeyConstraint(["run_id", "decided_seq"], ["transitions.run_id", "transitions.seq"], name="fk_decision_moved"),
 )
-_open = reviews.c.decision.is_(None)
-sa.Index("ix_reviews_open", reviews.c.run_id, reviews.c.seq, sqlite_where=_open, postgresql_where=_open)
+index_where("ix_reviews_open", reviews.c.decision.is_(None), reviews.c.run_id, reviews.c.seq)
 
-call_reviews = _table(
+call_reviews = table(
     "call_reviews",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
-    sa.Column("digest", _Bytes, primary_key=True),
-    sa.Column("occurrence", _Int, primary_key=True, autoincrement=False),
-    sa.Column("round", _Int, primary_key=True, autoincrement=False),
-    sa.Column("kind", _Text, nullable=False),
-    sa.Column("tool", _Text, nullable=False),
-    sa.Column("action", _Bytes, nullable=False),
-    sa.Column("requested_at", _Int, nullable=False),
-    sa.Column("remind_at", _Int),
-    sa.Column("expires_at", _Int),
-    sa.Column("decision", _Text),
-    sa.Column("decided_by", _Text),
-    sa.Column("decided_at", _Int),
-    sa.Column("decided_epoch", _Int),
-    sa.Column("note", _Text),
-    sa.Column("decisions", _Text, nullable=False),
-    sa.Column("question", _Text, nullable=False),
-    sa.Column("arguments", _Text, nullable=False),
-    sa.Column("show", _Text, nullable=False),
-    sa.Column("answer", _Text),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    sa.Column("digest", Bytes, primary_key=True),
+    sa.Column("occurrence", Int, primary_key=True, autoincrement=False),
+    sa.Column("round", Int, primary_key=True, autoincrement=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("tool", Text, nullable=False),
+    sa.Column("action", Bytes, nullable=False),
+    sa.Column("requested_at", Int, nullable=False),
+    sa.Column("remind_at", Int),
+    sa.Column("expires_at", Int),
+    sa.Column("decision", Text),
+    sa.Column("decided_by", Text),
+    sa.Column("decided_at", Int),
+    sa.Column("decided_epoch", Int),
+    sa.Column("note", Text),
+    sa.Column("decisions", Text, nullable=False),
+    sa.Column("question", Text, nullable=False),
+    sa.Column("arguments", Text, nullable=False),
+    sa.Column("show", Text, nullable=False),
+    sa.Column("answer", Text),
     sa.CheckConstraint("kind IN ('gate', 'doubt')", name="call_review_kind"),
     sa.CheckConstraint("occurrence >= 0 AND round >= 0", name="call_review_numbers"),
     sa.CheckConstraint("length(digest) = 32 AND length(action) = 32", name="call_review_hashes"),
@@ -296,70 +296,79 @@ call_reviews = _table(
 )
 ANSWER = ("decision", "decided_by", "decided_at", "decided_epoch", "note", "answer")
 """The columns of `call_reviews` that the decision fills; the others never change."""
-_unanswered = call_reviews.c.decision.is_(None)
-sa.Index(
-    "ix_call_reviews_open",
-    call_reviews.c.run_id,
-    call_reviews.c.seq,
-    sqlite_where=_unanswered,
-    postgresql_where=_unanswered,
-)
+index_where("ix_call_reviews_open", call_reviews.c.decision.is_(None), call_reviews.c.run_id, call_reviews.c.seq)
 
-meters = _table(
+meters = table(
     "meters",
-    sa.Column("meter", _Text, primary_key=True),
-    sa.Column("used", _Int, nullable=False),
-    sa.Column("state", _Text),
+    sa.Column("meter", Text, primary_key=True),
+    sa.Column("used", Int, nullable=False),
+    sa.Column("state", Text),
     sa.CheckConstraint("used >= 0 AND meter <> ''", name="meter_used"),
     narrow=True,
 )
 
-reservations = _table(
+reservations = table(
     "reservations",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
-    sa.Column("digest", _Bytes, primary_key=True),
-    sa.Column("occurrence", _Int, primary_key=True, autoincrement=False),
-    sa.Column("meter", _Text, primary_key=True),
-    sa.Column("epoch", _Int, nullable=False),
-    sa.Column("amount", _Int, nullable=False),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    sa.Column("digest", Bytes, primary_key=True),
+    sa.Column("occurrence", Int, primary_key=True, autoincrement=False),
+    sa.Column("meter", Text, primary_key=True),
+    sa.Column("epoch", Int, nullable=False),
+    sa.Column("amount", Int, nullable=False),
     sa.CheckConstraint("amount >= 0 AND occurrence >= 0 AND length(digest) = 32", name="reservation_numbers"),
     sa.Index("ix_reservations_meter", "meter", "amount"),
     _visit("fk_reservation_visit"),
     narrow=True,
 )
 
-snapshots = _table(
+snapshots = table(
     "snapshots",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, nullable=False),
-    sa.Column("data", _Text, nullable=False),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, nullable=False),
+    sa.Column("data", Text, nullable=False),
     _visit("fk_snapshot_visit"),
 )
 
-deaths = _table(
+deaths = table(
     "deaths",
-    sa.Column("run_id", _Bytes, primary_key=True),
-    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
-    sa.Column("epoch", _Int, primary_key=True, autoincrement=False),
-    sa.Column("at", _Int, nullable=False),
-    sa.Column("diagnosis", _Text, nullable=False),
+    sa.Column("run_id", Bytes, primary_key=True),
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    sa.Column("epoch", Int, primary_key=True, autoincrement=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("state", Text),
+    sa.Column("error", Text),
+    sa.Column("call", Text),
+    sa.Column("diagnosis", Text, nullable=False),
     _visit("fk_death_visit"),
 )
 
-FEED_KINDS = ("started", "transition", "call", "attempt", "waiting", "claimed", "decided", "alert", "cancelled", "dead")
+FEED_KINDS = (
+    "started",
+    "transition",
+    "call",
+    "attempt",
+    "waiting",
+    "claimed",
+    "decided",
+    "alert",
+    "cancelled",
+    "dead",
+    "redriven",
+)
 
 feed = sa.Table(
     "feed",
     metadata,
-    sa.Column("pos", _Int, primary_key=True),
-    sa.Column("run_id", _Bytes, nullable=False),
-    sa.Column("kind", _Text, nullable=False),
-    sa.Column("seq", _Int, nullable=False),
-    sa.Column("idx", _Int, nullable=False),
-    sa.Column("at", _Int, nullable=False),
-    sa.Column("note", _Text),
-    sa.CheckConstraint(f"kind IN ({_words(*FEED_KINDS)})", name="feed_kind_known"),
+    sa.Column("pos", Int, primary_key=True),
+    sa.Column("run_id", Bytes, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("seq", Int, nullable=False),
+    sa.Column("idx", Int, nullable=False),
+    sa.Column("at", Int, nullable=False),
+    sa.Column("note", Text),
+    sa.Column("tx", Int),
+    sa.CheckConstraint(f"kind IN ({words(*FEED_KINDS)})", name="feed_kind_known"),
     sa.Index("ix_feed_run", "run_id", "pos"),
     sqlite_strict=True,
     sqlite_autoincrement=True,

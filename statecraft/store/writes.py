@@ -69,7 +69,8 @@ def _start(write: Start, rows: Rows) -> None:
     finished = link.at if head.status.closed else None
     place = (link.run_id, link.machine, link.seq, link.target, str(head.status), link.epoch, 0, head.owner, head.lease_until)
     times = (_word(head.waiting_for), head.due_at, write.deadline_at, link.at, link.at, finished)
-    row = (*place, *times, write.key, write.trace_id, write.tenant, write.parent, head.reason, write.draws)
+    facts = (write.key, write.trace_id, write.tenant, write.parent, head.reason, write.draws)
+    row = (*place, *times, *facts, write.queue, write.priority, 0)
     if write.parent is None:
         rows[s.RUN].append(row)
     else:
@@ -138,7 +139,7 @@ def _park(write: Park, rows: Rows) -> None:
         what = (asked.state, asked.requested_at, asked.expires_at, json.dumps(asked.events), asked.question, asked.show)
         rows[s.REVIEW].append((write.run_id, write.seq, *what, write.run_id, write.seq))
     if write.diagnosis is not None:
-        rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, write.diagnosis))
+        rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, None, None, None, write.diagnosis))
     for question in write.asks:
         _ask(write, question, rows)
     if write.asks or write.head.waiting_for is Waiting.REVIEW:

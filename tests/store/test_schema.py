@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 
 from statecraft.records import Status
+from statecraft.store.columns import metadata
 from statecraft.store.port import Amount, Charge, Head
 from statecraft.store.sql import SqlStore
-from statecraft.store.tables import metadata
 from tests.store.rig import OTHER, PAPER, Story, path_of, question, within
 
 RUN, NEW, WAITING, CLOSED, GATED = "r" * 16, "n" * 16, "w" * 16, "c" * 16, "g" * 16
@@ -294,6 +294,20 @@ ILLEGAL = {
     "changing the feed": "UPDATE feed SET at = 0",
     "deleting from the feed": "DELETE FROM feed",
     "an unknown kind in the feed": "INSERT INTO feed(run_id, kind, seq, idx, at) VALUES(zeroblob(16), 'rumour', 0, 0, 1)",
+    # --- the fleet around the runs ---
+    "a run in no queue": f"UPDATE runs SET queue = '' {where(RUN)}",
+    "an event with a short name": "INSERT INTO outbox(event, kind, at, body) VALUES(zeroblob(3), 'run.failed', 1, '{}')",
+    "half the place of an event": "INSERT INTO outbox(event, kind, at, seq, body) VALUES(zeroblob(16), 'x', 1, 0, '{}')",
+    "a channel without a name": "INSERT INTO channels(channel, since) VALUES('', 1)",
+    "a delivery of nothing to nobody": "INSERT INTO deliveries(event, channel, attempts) VALUES(zeroblob(16), 'ops', 0)",
+    "a worker without a lease": (
+        "INSERT INTO workers(owner, started_at, beat_at, lease, concurrency, held, moves, fenced, recovered, queues, machines)"
+        " VALUES('w', 1, 1, 0, 1, 0, 0, 0, 0, '[]', '[]')"
+    ),
+    "a schedule that is paused and fires": (
+        "INSERT INTO schedules(name, machine, rule, next_at, paused_at, created_at, updated_at, queue, priority, input)"
+        " VALUES('nightly', 'm', '{}', 1, 1, 1, 1, 'default', 0, '{}')"
+    ),
     "a second schema version": "INSERT INTO schema_version VALUES(2, 2)",
 }
 
