@@ -27,6 +27,7 @@ import psycopg
 
 from statecraft import Runtime, Settings
 from statecraft.errors import Fenced, StoreUnavailable
+from statecraft.records import RunFilter
 from statecraft.store import open_store
 from statecraft.testing.postgres import PostgresServer
 from tests.fleet.cargo import STEPS, Cargo, cargo, notebook
@@ -62,7 +63,7 @@ def work(url: str, notes: str) -> None:
     """Take whatever is due, for ever. Runs in a process of its own."""
     os.setpgid(0, 0)
     notebook.path = Path(notes)
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # until the process ends
     asyncio.run(_work(url))
 
 
@@ -238,7 +239,7 @@ class Judge:
                     found.wrong.append(f"{number} times: {what}")
             self._effects(sql)
         async with Runtime(self.soak.url, settings=Settings(take="none")) as rt:
-            for run in await rt.runs(limit=1_000_000):
+            for run in await rt.runs(RunFilter(limit=1_000_000)):
                 found.wrong += [f"run {run.id}: {text}" for text in await rt.verify(run.id)]
                 if run.status != "done":
                     found.wrong.append(f"run {run.id} ended {run.status}: {run.reason}")
@@ -295,7 +296,8 @@ _NEVER = {
 }
 
 _RECOVERED = """
-SELECT count(*) - (SELECT count(*) FROM runs) - (SELECT count(*) FROM feed WHERE kind = 'waiting') FROM feed WHERE kind = 'claimed'
+SELECT count(*) - (SELECT count(*) FROM runs) - (SELECT count(*) FROM feed WHERE kind = 'waiting')
+FROM feed WHERE kind = 'claimed'
 """
 """Claims but for the first of each run and those after it had parked."""
 
