@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from statecraft.testing.postgres import PostgresServer
+
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+def url(tmp_path: Path) -> str:
     """The URL of an empty database file that vanishes with the test."""
-    server = os.environ.get("STATECRAFT_TRY_POSTGRES")
-    if not server:
-        yield f"sqlite:///{tmp_path / 'runs.db'}"
-        return
-    import uuid
+    return f"sqlite:///{tmp_path / 'runs.db'}"
 
-    import psycopg
 
-    name = f"t{uuid.uuid4().hex[:10]}"
-    with psycopg.connect(server, autocommit=True) as raw:
-        raw.execute(f"CREATE SCHEMA {name}")
-        yield f"{server}&options=-csearch_path%3D{name}"
-        raw.execute(f"DROP SCHEMA {name} CASCADE")
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for the whole session, started by the first test that asks. A test that restarts it starts one of its own."""
+    with PostgresServer.for_tests() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that vanishes with the test."""
+    database = postgres_server.create_database()
+    yield database
+    postgres_server.drop_database(database)
