@@ -119,11 +119,11 @@ class Database(Protocol):
         """A consistent view of the database, for a `with` block."""
         ...
 
-    def lost(self, error: BaseException) -> bool:
+    def lost(self, error: BaseException, /) -> bool:
         """Whether the connection is gone, so that whatever else is asked on it fails as well."""
         ...
 
-    def again(self, error: BaseException) -> bool:
+    def again(self, error: BaseException, /) -> bool:
         """Whether another writer was in the way, so that the same writes, done anew, may well succeed."""
         ...
 

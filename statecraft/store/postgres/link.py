@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -43,7 +43,7 @@ class Link:
     """Implements `database.Link`. One statement writes all rows of a batch (`batch`)."""
 
     def __init__(self, server: Postgres, pause: Callable[[float], object]) -> None:
-        self.gate = nullcontext()
+        self.gate: AbstractContextManager[object] = nullcontext()
         self._server = server
         self._pause = pause
         self._sql: sa.Connection | None = None
@@ -64,7 +64,10 @@ class Link:
 
     @property
     def in_transaction(self) -> bool:
-        return self._sql is not None and self._raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+        return self._sql is not None and self._raw.info.transaction_status in (
+            TransactionStatus.INTRANS,
+            TransactionStatus.INERROR,
+        )
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -132,7 +135,8 @@ class Link:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
-        self._cursor.execute(known.text, [send(values) for send, values in zip(known.columns, zip(*rows, strict=True), strict=True)])
+        values = zip(known.columns, zip(*rows, strict=True), strict=True)
+        self._cursor.execute(known.text, [send(column) for send, column in values])
         touched = self._cursor.rowcount
         self._woke = self._woke or (touched > 0 and known.wakes(rows))
         return touched

@@ -74,8 +74,8 @@ class Postgres:
         return Link(self, self._pause)
 
     def settle(self, link: database.Link) -> None:
-        version = link.sql.dialect.server_version_info
-        if version is not None and version[0] < OLDEST:
+        version = link.sql.dialect.server_version_info or (OLDEST,)
+        if int(version[0]) < OLDEST:
             found = ".".join(map(str, version))
             raise StoreUnavailable(f"{self.target} runs PostgreSQL {found}; this needs {OLDEST} or newer: upgrade the server")
 
