@@ -119,6 +119,10 @@ class Database(Protocol):
         """A consistent view of the database, for a `with` block."""
         ...
 
+    def feed_end(self, sql: sa.Connection) -> int | None:
+        """The position of the feed up to which every entry that will ever be is committed; None: there is no other."""
+        ...
+
     def lost(self, error: BaseException, /) -> bool:
         """Whether the connection is gone, so that whatever else is asked on it fails as well."""
         ...

@@ -201,6 +201,9 @@ class Sqlite:
     def reader(self) -> Reading:
         return Reading(self._reader, self._gate)
 
+    def feed_end(self, _: sa.Connection) -> None:
+        """Nothing to say: the one writer gives positions in the order of its commits."""
+
     def lost(self, _: BaseException) -> bool:
         return False
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
+from sqlalchemy.exc import InvalidRequestError
 
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
-from statecraft.store.postgres import faults, locks
+from statecraft.store.postgres import faults, feed, locks
 from statecraft.store.postgres.arrays import Blobs, Ints
 from statecraft.store.postgres.batch import batch
 from statecraft.store.skew import moved
@@ -35,7 +36,8 @@ SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
 PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds before each attempt to find out what became of a commit."""
 
-_BEGIN = "BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_ANNOUNCE = f", {feed.ANNOUNCE}".encode()
 _END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
 
 
@@ -50,6 +52,8 @@ class Link:
         self._xid = ""
         self._woke = False
         """Whether the transaction made something due."""
+        self._announces = False
+        """Whether each transaction begins with `feed.ANNOUNCE`; there is no feed before the schema is made."""
         self._connect()
 
     @property
@@ -80,7 +84,7 @@ class Link:
         """Have done with a connection that is of no use any more."""
         sql, self._sql = self._sql, None
         if sql is not None:
-            with suppress(*self._server.errors, sa.exc.InvalidRequestError):
+            with suppress(*self._server.errors, InvalidRequestError):
                 sql.invalidate()
                 sql.close()
 
@@ -113,7 +117,7 @@ class Link:
     def _begin(self) -> None:
         self._woke = False
         with self._server.skew.measured() as measured:
-            self._cursor.execute(_BEGIN)
+            self._cursor.execute(_BEGIN + _ANNOUNCE if self._announces else _BEGIN)
             self._cursor.nextset()
             found = self._cursor.fetchone()
             assert found is not None
@@ -121,6 +125,9 @@ class Link:
             measured(found[1])
 
     def hold(self, writes: Sequence[Step]) -> None:
+        if not self._announces:
+            self._cursor.execute(b"SELECT 1" + _ANNOUNCE)
+            self._announces = True
         heads, ending, meters = locks.heads(writes), locks.ending(writes), locks.meters(writes)
         if ending:
             self._cursor.execute(locks.HEADS_AND_PARENTS, (Blobs(heads), Blobs(ending)))
