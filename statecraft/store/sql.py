@@ -150,7 +150,10 @@ class SqlStore:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
-        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit))
+        # Of one run, positions grow with its commits, since its writers wait for each other. Of all runs, what somebody may
+        # still commit below a position is waited for; this is asked before what is committed.
+        upto = await self._read_on(self._database.feed_end) if run_id is None else None
+        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit, upto))
 
     async def transcript(self, head: bytes) -> list[str]:
         return await self._read_on(lambda sql: reads.transcript(sql, head))

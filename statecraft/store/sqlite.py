@@ -78,8 +78,9 @@ _PRAGMAS = (
 class Link:
     """Implements `database.Link`.
 
-    `run` is the hot path: SQL compiled once, tuples ready made. It runs row by row on purpose: SQLite answers a several-row INSERT into a table that others refer to
-    by searching those others for every row, which costs more the longer a run's history is.
+    `run` is the hot path: SQL compiled once, tuples ready made. It runs row by row on purpose: SQLite answers a
+    several-row INSERT into a table that others refer to by searching those others for every row, which costs more the
+    longer a run's history is.
     """
 
     shift = 0
@@ -200,10 +201,13 @@ class Sqlite:
     def reader(self) -> Reading:
         return Reading(self._reader, self._gate)
 
-    def lost(self, error: BaseException) -> bool:
+    def feed_end(self, _: sa.Connection) -> None:
+        """Nothing to say: the one writer gives positions in the order of its commits."""
+
+    def lost(self, _: BaseException) -> bool:
         return False
 
-    def again(self, error: BaseException) -> bool:
+    def again(self, _: BaseException) -> bool:
         return False
 
     def translate(self, error: BaseException) -> StoreError:
