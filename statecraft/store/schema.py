@@ -1,4 +1,4 @@
-"""Making a database ready: create the schema in a new file, or check that an old one is ours and not newer than us."""
+"""Making a database ready: create the schema in a new one, bring up an older one, refuse what is newer than us or not ours."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from statecraft.errors import SchemaTooNew, StoreUnavailable
-from statecraft.store import columns, sqlite, tables
+from statecraft.store import columns, migrate, sqlite, tables
 from statecraft.store.sqlite import Link, Sqlite, Target, translate
 
 _TRIES = 1000
 """Attempts to switch a new file to write-ahead logging while another process does the same."""
 
 
-def prepare(database: Sqlite) -> Link:
+def prepare(database: Sqlite, *, bring_up: bool = True, probe: migrate.Probe | None = None) -> Link:
     """Open the writing connection of a database whose schema is whole and ours.
 
-    Safe when several processes open a new file at once. Raises `StoreUnavailable` or `SchemaTooNew`; then nothing was
-    changed.
+    A new database gets its tables; one of an older schema is brought up, unless `bring_up` says to refuse it. Safe when several
+    processes open one at once: the others wait. Raises `StoreUnavailable` or `SchemaTooNew`; then nothing was changed.
     """
     target = database.target
     _check_place(target)
     link: Link | None = None
     try:
         link = database.writer()
-        _check(link, target)
+        _check(link, target, bring_up)
         _use_wal(link, target)
         _create_if_new(link, target)
+        if migrate.version_of(link.sql) < tables.VERSION:
+            migrate.bring_up(link, lambda: None, sqlite.triggers(), probe)
+            _check(link, target)  # Whoever was faster may have been newer than us.
     except BaseException as error:
         if link is not None:
             link.close()
@@ -54,22 +57,26 @@ def _check_place(target: Target) -> None:
         raise StoreUnavailable(f"cannot open {target}: it is a folder; name a file in it")
 
 
-def _check(link: Link, target: Target) -> bool:
-    """Whether the schema is there. Raises if what is there is newer, or somebody else's."""
+def _check(link: Link, target: Target, bring_up: bool = True) -> bool:
+    """Whether a schema is there. Raises if what is there is newer, too old, or somebody else's."""
     names = set(sa.inspect(link.sql).get_table_names())
     if not names:
         return False
     if not {"schema_version", "transitions"} <= names:
         raise StoreUnavailable(f"{target} holds another program's tables ({', '.join(sorted(names)[:3])}); choose another path")
-    version = link.sql.execute(sa.select(tables.schema_version.c.version)).scalar_one()
+    version = migrate.version_of(link.sql)
     if version > tables.VERSION:
         raise SchemaTooNew(
             f"{target} has schema {version}, written by a newer statecraft; this one knows {tables.VERSION}: upgrade statecraft"
         )
-    if version < tables.VERSION:
+    if version < migrate.OLDEST:
         raise StoreUnavailable(
             f"{target} has schema {version}, made before the first release; this statecraft needs {tables.VERSION} and cannot "
             "carry it over: choose another path"
+        )
+    if version < tables.VERSION and not bring_up:
+        raise StoreUnavailable(
+            f"{target} has schema {version}; this statecraft needs {tables.VERSION}: run `statecraft migrate` on it"
         )
     return True
 
@@ -94,7 +101,7 @@ def _use_wal(link: Link, target: Target) -> None:
 _CREATION: dict[str, tuple[str, ...]] = {}
 
 
-def _creation(dialect: sa.Dialect) -> tuple[str, ...]:
+def creation(dialect: sa.Dialect) -> tuple[str, ...]:
     """The statements that make the tables and their indexes, compiled once for each sort of database."""
     if dialect.name not in _CREATION:
         parts: list[CreateTable | CreateIndex] = []
@@ -108,7 +115,7 @@ def _creation(dialect: sa.Dialect) -> tuple[str, ...]:
 def _create_if_new(link: Link, target: Target) -> None:
     link.begin()
     if not _check(link, target):
-        for statement in _creation(link.sql.dialect):
+        for statement in creation(link.sql.dialect):
             link.execute(statement)
         for trigger in sqlite.triggers():
             link.execute(trigger)
