@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from statecraft import trace
 from statecraft.errors import WriteRefused
-from statecraft.store.columns import metadata
 from statecraft.store.tables import VERSION, schema_version
 
 OLDEST = 2
@@ -108,15 +107,15 @@ def _unruled(sql: sa.Connection) -> list[str]:
     if sql.dialect.name == "sqlite":
         names = sql.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars()
         return [f"DROP TRIGGER {name}" for name in names]
-    found = sql.execute(_TRIGGERS, {"tables": [table.name for table in metadata.sorted_tables]}).all()
+    found = sql.execute(_TRIGGERS).all()
     dropped = [f"DROP TRIGGER {name} ON {table}" for table, name, _ in found]
     return dropped + [f"DROP FUNCTION {function}" for function in sorted({function for _, _, function in found})]
 
 
 _TRIGGERS = sa.text(
-    "SELECT tgrelid::regclass::text, quote_ident(tgname), tgfoid::regprocedure::text FROM pg_trigger JOIN pg_class c ON c.oid ="
-    " tgrelid WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace AND c.relname IN :tables ORDER BY 1, 2"
-).bindparams(sa.bindparam("tables", expanding=True))
+    "SELECT tgrelid::regclass::text, quote_ident(tgname), p.oid::regprocedure::text FROM pg_trigger JOIN pg_proc AS p ON p.oid = tgfoid"
+    " WHERE NOT tgisinternal AND starts_with(proname, 'statecraft_') AND pronamespace = current_schema()::regnamespace ORDER BY 1, 2"
+)
 
 
 def _unprobed(_: str) -> None: ...

@@ -17,8 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from statecraft.clock import SystemClock
 from statecraft.errors import ConfigError, StoreError, StoreFull, StoreUnavailable, WriteRefused
 from statecraft.store import fleet, tables
+from statecraft.store.outgrown import Waits
+
+Monotonic = Callable[[], float]
+"""Seconds on a clock that never goes back."""
 
 OLDEST = (3, 37)
 """STRICT tables came with this version of SQLite."""
@@ -83,9 +88,11 @@ class Link:
     by searching those others for every row, which costs more the longer a run's history is.
     """
 
-    def __init__(self, sql: sa.Connection, gate: AbstractContextManager[object]) -> None:
+    def __init__(self, sql: sa.Connection, gate: AbstractContextManager[object], monotonic: Monotonic, waits: Waits) -> None:
         self.sql = sql
         self.gate = gate
+        self._monotonic = monotonic
+        self._waits = waits
         """Held around each transaction; a real lock only if readers share the connection."""
         self._raw = cast(sqlite3.Connection, sql.connection.dbapi_connection)
         self._cursor = self._raw.cursor()
@@ -96,7 +103,12 @@ class Link:
         return self._raw.in_transaction
 
     def begin(self) -> None:
-        self._cursor.execute("BEGIN IMMEDIATE")
+        started = self._monotonic()
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+        finally:
+            now = self._monotonic()
+            self._waits.count(now, now - started)
 
     def commit(self) -> None:
         self._cursor.execute("COMMIT")
@@ -139,8 +151,10 @@ class Link:
 class Sqlite:
     """One SQLite database: its engines, its writing connection, its readers."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, monotonic: Monotonic | None = None) -> None:
         self.target = target
+        self._monotonic = monotonic or SystemClock().monotonic
+        self._waits = Waits(target)
         self._gate = threading.Lock() if target.path is None else nullcontext()
         if target.path is None:
             self._writer = sa.create_engine(
@@ -162,7 +176,7 @@ class Sqlite:
 
     def writer(self) -> Link:
         """Open the connection that writes."""
-        return Link(self._writer.connect(), self._gate)
+        return Link(self._writer.connect(), self._gate, self._monotonic, self._waits)
 
     def reader(self) -> Reading:
         """A consistent view of the database, for a `with` block."""
