@@ -1,13 +1,14 @@
 """A machine with tools and children whose every effect leaves a line in a file, and the process that works on it.
 
-The lines outlive processes and databases: `effect RUN SEQ NAME`, and `fenced RUN` for each write that was refused
-because another process had taken the run over.
+The lines outlive processes and databases: `WHERE WHEN effect RUN SEQ`, and `WHERE WHEN fenced` for each write that was
+refused because another process had taken the run over. WHEN is the machine's monotonic clock, in seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,11 @@ class Notebook:
     """Where this process writes down what it did."""
 
     path: Path | None = None
+    where: str = "here"
 
     def write(self, *words: object) -> None:
         if self.path is not None:
-            line = " ".join(map(str, words)) + "\n"
+            line = " ".join(map(str, (self.where, time.monotonic(), *words))) + "\n"
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(descriptor, line.encode())
             os.close(descriptor)
@@ -61,7 +63,7 @@ notebook = Notebook()
 @tool(effect="idempotent")
 async def load(run_id: str, seq: int, seconds: float) -> str:
     """Put one thing on board."""
-    notebook.write("effect", run_id, seq, "load")
+    notebook.write("effect", run_id, seq)
     await asyncio.sleep(seconds)
     return f"{run_id}:{seq}"
 

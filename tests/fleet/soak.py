@@ -27,6 +27,7 @@ import psycopg
 
 from statecraft import Runtime, Settings
 from statecraft.errors import Fenced, StoreUnavailable
+from statecraft.records import RunFilter
 from statecraft.store import open_store
 from statecraft.testing.postgres import PostgresServer
 from tests.fleet.cargo import STEPS, Cargo, cargo, notebook
@@ -58,11 +59,12 @@ def _note(answer: asyncio.Future[object]) -> None:
         notebook.write("fenced")
 
 
-def work(url: str, notes: str) -> None:
+def work(url: str, notes: str, where: str = "here") -> None:
     """Take whatever is due, for ever. Runs in a process of its own."""
     os.setpgid(0, 0)
+    notebook.where = where
     notebook.path = Path(notes)
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # until the process ends
     asyncio.run(_work(url))
 
 
@@ -183,7 +185,7 @@ class Soak:
         finally:
             fleet.end()
         self.outcome.seconds = time.monotonic() - began
-        await Judge(self).judge()
+        await Judge(self.url, self.notes, self.outcome).judge()
         return self.outcome
 
     async def _start(self, count: int) -> None:
@@ -225,26 +227,28 @@ class Soak:
 
 @dataclass
 class Judge:
-    """Looks for what must never be."""
+    """Looks for what must never be, in the database and in the notes, and says so in the outcome."""
 
-    soak: Soak
+    url: str
+    notes: Path
+    outcome: Outcome
 
     async def judge(self) -> None:
-        found = self.soak.outcome
-        with psycopg.connect(self.soak.url, autocommit=True) as sql:
+        found = self.outcome
+        with psycopg.connect(self.url, autocommit=True) as sql:
             self._count(sql)
             for what, query in _NEVER.items():
                 if number := _one(sql, query):
                     found.wrong.append(f"{number} times: {what}")
             self._effects(sql)
-        async with Runtime(self.soak.url, settings=Settings(take="none")) as rt:
-            for run in await rt.runs(limit=1_000_000):
+        async with Runtime(self.url, settings=Settings(take="none")) as rt:
+            for run in await rt.runs(RunFilter(limit=1_000_000)):
                 found.wrong += [f"run {run.id}: {text}" for text in await rt.verify(run.id)]
                 if run.status != "done":
                     found.wrong.append(f"run {run.id} ended {run.status}: {run.reason}")
 
     def _count(self, sql: psycopg.Connection[Any]) -> None:
-        found = self.soak.outcome
+        found = self.outcome
         found.runs = _one(sql, "SELECT count(*) FROM runs")
         found.moves = _one(sql, "SELECT count(*) FROM transitions WHERE seq > 0")
         found.calls = _one(sql, "SELECT count(*) FROM calls WHERE kind = 'tool'")
@@ -253,8 +257,8 @@ class Judge:
 
     def _effects(self, sql: psycopg.Connection[Any]) -> None:
         """A recorded call is never made again; a call is made again only when its holder was lost in the middle of it."""
-        found = self.soak.outcome
-        lines = [line.split() for line in self.soak.notes.read_text().splitlines()]
+        found = self.outcome
+        lines = [line.split()[2:] for line in self.notes.read_text().splitlines()]
         made = Counter((line[1], int(line[2])) for line in lines if line[0] == "effect")
         found.effects = made.total()
         found.fenced = sum(line[0] == "fenced" for line in lines)
@@ -295,7 +299,8 @@ _NEVER = {
 }
 
 _RECOVERED = """
-SELECT count(*) - (SELECT count(*) FROM runs) - (SELECT count(*) FROM feed WHERE kind = 'waiting') FROM feed WHERE kind = 'claimed'
+SELECT count(*) - (SELECT count(*) FROM runs) - (SELECT count(*) FROM feed WHERE kind = 'waiting')
+FROM feed WHERE kind = 'claimed'
 """
 """Claims but for the first of each run and those after it had parked."""
 
