@@ -37,6 +37,9 @@ EVENTS = frozenset(
         "store.outgrown",
         "store.refused",
         "store.failed",
+        "store.reconnected",
+        "store.resolved",
+        "store.clock",
     }
 )
 """Every event name this library emits."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
-from typing import Protocol
 
 import sqlalchemy as sa
 
 from statecraft import trace
 from statecraft.errors import WriteRefused
+from statecraft.store.database import Database, Link
 from statecraft.store.tables import VERSION, schema_version
 
 OLDEST = 2
@@ -23,36 +23,24 @@ Probe = Callable[[str], None]
 """Called with the number of each statement just before it runs, and with `commit`; for tests that crash there."""
 
 
-class Link(Protocol):
-    """The connection that writes."""
-
-    @property
-    def sql(self) -> sa.Connection: ...
-    def begin(self) -> None: ...
-    def execute(self, sql: str) -> None: ...
-    def commit(self) -> None: ...
-    def rollback(self) -> None: ...
-
-
 def version_of(sql: sa.Connection) -> int:
     """The number of the schema that the database has."""
     return int(sql.execute(sa.select(schema_version.c.version)).scalar_one())
 
 
-def bring_up(link: Link, hold: Callable[[], None], rules: Sequence[str], probe: Probe | None = None) -> None:
+def bring_up(link: Link, database: Database, probe: Probe | None = None) -> None:
     """Run the steps that the database lacks.
 
-    `hold` keeps everybody else from doing the same until the transaction ends; `rules` make the triggers of today. Raises what
-    the database raises, and `WriteRefused` if its rows break a reference; nothing was changed then.
+    Raises what the database raises, and `WriteRefused` if its rows break a reference; nothing was changed then.
     """
     probe = probe or _unprobed
     with _unreferenced(link):
         link.begin()
         try:
-            hold()
+            database.hold_schema(link)
             found = version_of(link.sql)
             if found < VERSION:
-                _run(link, found, rules, probe)
+                _run(link, found, database.rules(), probe)
             probe("commit")
             link.commit()
         except BaseException:
