@@ -30,7 +30,7 @@ def open_store(
     # SQLAlchemy is heavy, so it loads with the first store.
     from statecraft.store.sql import SqlStore
 
-    return SqlStore(_database(url, clock), probe=probe, migrate=migrate)
+    return SqlStore(database_of(url, clock), probe=probe, migrate=migrate)
 
 
 def schema_of(url: str) -> tuple[int | None, int]:
@@ -40,10 +40,11 @@ def schema_of(url: str) -> tuple[int | None, int]:
     """
     from statecraft.store import schema, tables
 
-    return schema.found(_database(url, None)), tables.VERSION
+    return schema.found(database_of(url)), tables.VERSION
 
 
-def _database(url: str, clock: Clock | None) -> Database:
+def database_of(url: str, clock: Clock | None = None) -> Database:
+    """The database that a URL names. Raises `ConfigError`."""
     scheme = url.partition(":")[0]
     if "://" not in url:
         raise ConfigError(f"{url!r} is not a database URL; use {_KNOWN}")

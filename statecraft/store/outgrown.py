@@ -16,7 +16,9 @@ WINDOW = 600.0
 QUIET = 3600.0
 """Seconds until it is said again."""
 
-ADVICE = "SQLite takes one writer at a time: give the workers a PostgreSQL database (STATECRAFT_URL); docs/migrations.md tells how"
+ADVICE = (
+    "SQLite takes one writer at a time: give the workers a PostgreSQL database (STATECRAFT_URL); docs/migrations.md tells how"
+)
 
 
 class Waits:

@@ -6,8 +6,11 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from statecraft.errors import SchemaTooNew, StoreUnavailable
-from statecraft.store import columns, migrate, tables
+from statecraft.store import columns, fleet, migrate, tables
 from statecraft.store.database import Database, Link
+
+DECLARED = (tables, fleet)
+"""Where tables are declared; `columns.metadata` holds them all once these are imported."""
 
 
 def prepare(database: Database, *, bring_up: bool = True, probe: migrate.Probe | None = None) -> Link:

@@ -1,6 +1,6 @@
 """Run by tests as a program: opens a database of an older schema, and dies or says when it has seen what.
 
-    python -m tests.store.migrating URL [POINT]    # with a point: killed just before that statement of the migration
+python -m tests.store.migrating URL [POINT]    # with a point: killed just before that statement of the migration
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from statecraft.store import sqlite
+from statecraft.store import database_of
 from statecraft.store.schema import prepare
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         if point in points:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    database = sqlite.Sqlite(sqlite.parse(url))
+    database = database_of(url)
     prepare(database, probe=probe).close()
     database.dispose()
     print(f"ran {max(0, len(seen) - 1)} statements", flush=True)

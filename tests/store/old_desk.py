@@ -1,6 +1,6 @@
 """A machine with runs in every sort of standing: the code of schema 2 wrote them into `data/runs-2.sql`, today's goes on with them.
 
-    python -m tests.store.old_desk FOLDER > runs.sql     # with the code of that time first on PYTHONPATH
+python -m tests.store.old_desk FOLDER > runs.sql     # with the code of that time first on PYTHONPATH
 """
 
 from __future__ import annotations
@@ -12,7 +12,21 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-from statecraft import Ask, Budget, CallInfo, Data, Event, Failure, GatePolicy, Machine, ReviewExpired, Run, Runtime, Settings, tool
+from statecraft import (
+    Ask,
+    Budget,
+    CallInfo,
+    Data,
+    Event,
+    Failure,
+    GatePolicy,
+    Machine,
+    ReviewExpired,
+    Run,
+    Runtime,
+    Settings,
+    tool,
+)
 from statecraft.testing import ManualClock, ScriptedLLM
 
 

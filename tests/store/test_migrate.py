@@ -10,23 +10,20 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from statecraft import Approve, Runtime, Status
 from statecraft.errors import StoreUnavailable, WriteRefused
 from statecraft.records import Json
-from statecraft.store import migrate, open_store, schema, sqlite
+from statecraft.store import database_of, migrate, open_store, schema, sqlite
 from statecraft.store.columns import metadata
 from statecraft.store.tables import VERSION
-from statecraft.testing import ManualClock
-from tests.store import draft_migration, old_desk
+from tests.store import draft_migration
+from tests.store.old_runs import OLD, go_on
 from tests.store.rig import ask, path_of
 
 ROOT = Path(__file__).parents[2]
-OLD = (draft_migration.DATA / "runs-2.sql").read_text()
 
 Rows = dict[str, list[dict[str, Json]]]
 """Every row of every table, by column."""
@@ -42,7 +39,7 @@ def old(url: str) -> str:
 
 
 def upgrade(url: str, probe: migrate.Probe | None = None) -> None:
-    database = sqlite.Sqlite(sqlite.parse(url))
+    database = database_of(url)
     schema.prepare(database, probe=probe).close()
     database.dispose()
 
@@ -50,7 +47,9 @@ def upgrade(url: str, probe: migrate.Probe | None = None) -> None:
 def rows_of(url: str) -> Rows:
     with closing(sqlite3.connect(path_of(url))) as raw:
         raw.row_factory = sqlite3.Row
-        names = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")]
+        names = [
+            name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        ]
         return {name: [dict(row) for row in raw.execute(f"SELECT * FROM {name} ORDER BY 1, 2")] for name in names}
 
 
@@ -62,7 +61,9 @@ def catalog(url: str) -> list[tuple[str, str, list[str]]]:
 
 def columns(url: str) -> list[tuple[Json, ...]]:
     """Name, type, nullability, default and key of every column, as SQLite understands them."""
-    return ask(url, "SELECT m.name, c.* FROM sqlite_master AS m, pragma_table_xinfo(m.name) AS c WHERE m.type = 'table' ORDER BY 1, 2")
+    return ask(
+        url, "SELECT m.name, c.* FROM sqlite_master AS m, pragma_table_xinfo(m.name) AS c WHERE m.type = 'table' ORDER BY 1, 2"
+    )
 
 
 def test_the_old_database_is_what_the_code_of_its_time_made(old: str, tmp_path: Path) -> None:
@@ -98,32 +99,7 @@ def test_every_row_is_kept_as_it_was_and_new_columns_have_their_defaults(old: st
 
 
 def test_runs_of_the_old_schema_are_sound_and_go_on_where_they_stood(old: str) -> None:
-    async def go() -> None:
-        clock = ManualClock()
-        async with old_desk.runtime(old, clock, replies=0) as rt:
-            for run in await rt.runs():
-                assert await rt.verify(run.id) == []
-                if run.status.closed:
-                    assert (await rt.replay(run.id)).agrees
-            known = {key: await old_desk.by_key(rt, key) for key in ("asks", "pays", "ready", "sleeps")}
-            await rt.send(known["asks"], old_desk.Yes(said="go"), by="bob")
-            await rt.decide(known["pays"], Approve(), by="bob")
-            await clock.advance(timedelta(hours=2))
-            rt._worker.poke()
-            for key in ("sleeps", *known):
-                assert await ended(rt, known[key]) is Status.DONE, key
-                assert await rt.verify(known[key]) == []
-            assert (await rt.start(old_desk.desk, old_desk.Errand(), key="new")).queue == "default"
-
-    asyncio.run(asyncio.wait_for(go(), 20))
-
-
-async def ended(rt: Runtime, run: str) -> Status:
-    """Where a run ends, although it begins by waiting."""
-    async for entry in rt.follow(run):
-        if entry.kind in {"cancelled", "dead"} or (await rt.get(run)).status.closed:
-            break
-    return (await rt.get(run)).status
+    asyncio.run(asyncio.wait_for(go_on(old), 20))
 
 
 def test_a_database_is_brought_up_once(old: str) -> None:

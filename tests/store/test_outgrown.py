@@ -83,7 +83,9 @@ def test_a_writer_measures_how_long_it_waits_for_others(url: str, said: list[log
     database.dispose()
 
 
-def test_a_writer_that_gave_up_waiting_counts_too(url: str, said: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_gave_up_waiting_counts_too(
+    url: str, said: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
     within(url, begun)
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
     times = iter(range(0, 1_000, 30))

@@ -1,10 +1,10 @@
 DROP INDEX ix_runs_due;
 
 CREATE TABLE channels (
-	channel TEXT NOT NULL,
+	channel TEXT COLLATE "C" NOT NULL,
 	since BIGINT NOT NULL,
 	disabled_at BIGINT,
-	reason TEXT,
+	reason TEXT COLLATE "C",
 	PRIMARY KEY (channel),
 	CONSTRAINT channel_named CHECK (channel <> '')
 );
@@ -17,36 +17,36 @@ ALTER TABLE feed ADD CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'tran
 
 CREATE TABLE outbox (
 	event BYTEA NOT NULL,
-	kind TEXT NOT NULL,
+	kind TEXT COLLATE "C" NOT NULL,
 	at BIGINT NOT NULL,
 	run_id BYTEA,
 	seq BIGINT,
-	body TEXT NOT NULL,
+	body TEXT COLLATE "C" NOT NULL,
 	PRIMARY KEY (event),
 	CONSTRAINT event_id CHECK (length(event) = 16 AND kind <> ''),
 	CONSTRAINT event_of_visit CHECK ((run_id IS NULL) = (seq IS NULL))
 );
 
 CREATE TABLE schedules (
-	name TEXT NOT NULL,
-	machine TEXT NOT NULL,
-	rule TEXT NOT NULL,
+	name TEXT COLLATE "C" NOT NULL,
+	machine TEXT COLLATE "C" NOT NULL,
+	rule TEXT COLLATE "C" NOT NULL,
 	next_at BIGINT,
 	last_at BIGINT,
 	paused_at BIGINT,
 	created_at BIGINT NOT NULL,
 	updated_at BIGINT NOT NULL,
-	queue TEXT NOT NULL,
+	queue TEXT COLLATE "C" NOT NULL,
 	priority BIGINT NOT NULL,
-	tenant TEXT,
-	input TEXT NOT NULL,
+	tenant TEXT COLLATE "C",
+	input TEXT COLLATE "C" NOT NULL,
 	PRIMARY KEY (name),
 	CONSTRAINT schedule_named CHECK (name <> '' AND machine <> '' AND queue <> ''),
 	CONSTRAINT paused_never_fires CHECK (paused_at IS NULL OR next_at IS NULL)
 );
 
 CREATE TABLE workers (
-	owner TEXT NOT NULL,
+	owner TEXT COLLATE "C" NOT NULL,
 	started_at BIGINT NOT NULL,
 	beat_at BIGINT NOT NULL,
 	stopped_at BIGINT,
@@ -56,34 +56,34 @@ CREATE TABLE workers (
 	moves BIGINT NOT NULL,
 	fenced BIGINT NOT NULL,
 	recovered BIGINT NOT NULL,
-	queues TEXT NOT NULL,
-	machines TEXT NOT NULL,
+	queues TEXT COLLATE "C" NOT NULL,
+	machines TEXT COLLATE "C" NOT NULL,
 	PRIMARY KEY (owner),
 	CONSTRAINT worker_numbers CHECK (lease > 0 AND held >= 0 AND moves >= 0 AND fenced >= 0 AND recovered >= 0)
 );
 
 CREATE TABLE deliveries (
 	event BYTEA NOT NULL,
-	channel TEXT NOT NULL,
+	channel TEXT COLLATE "C" NOT NULL,
 	attempts BIGINT NOT NULL,
 	due_at BIGINT,
 	delivered_at BIGINT,
-	error TEXT,
+	error TEXT COLLATE "C",
 	PRIMARY KEY (event, channel),
 	CONSTRAINT delivery_ends CHECK (attempts >= 0 AND (delivered_at IS NULL OR due_at IS NULL)),
 	CONSTRAINT fk_delivered_event FOREIGN KEY(event) REFERENCES outbox (event),
 	CONSTRAINT fk_delivery_channel FOREIGN KEY(channel) REFERENCES channels (channel)
 );
 
-ALTER TABLE deaths ADD COLUMN state TEXT;
+ALTER TABLE deaths ADD COLUMN state TEXT COLLATE "C";
 
-ALTER TABLE deaths ADD COLUMN error TEXT;
+ALTER TABLE deaths ADD COLUMN error TEXT COLLATE "C";
 
-ALTER TABLE deaths ADD COLUMN call TEXT;
+ALTER TABLE deaths ADD COLUMN call TEXT COLLATE "C";
 
 ALTER TABLE runs DROP CONSTRAINT waiting_known;
 
-ALTER TABLE runs ADD COLUMN queue TEXT DEFAULT 'default' NOT NULL;
+ALTER TABLE runs ADD COLUMN queue TEXT COLLATE "C" DEFAULT 'default' NOT NULL;
 
 ALTER TABLE runs ADD COLUMN priority BIGINT DEFAULT '0' NOT NULL;
 
