@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from statecraft import trace
 from statecraft.errors import WriteRefused
+from statecraft.store.columns import metadata
 from statecraft.store.database import Database, Link
 from statecraft.store.tables import VERSION, schema_version
 
@@ -93,16 +94,18 @@ def _check(sql: sa.Connection) -> None:
 def _unruled(sql: sa.Connection) -> list[str]:
     """Statements that take our triggers away: a step moves rows that they would hold fast."""
     if sql.dialect.name == "sqlite":
-        names = sql.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars()
-        return [f"DROP TRIGGER {name}" for name in names]
+        made = sql.exec_driver_sql("SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger'")
+        return [f'DROP TRIGGER "{name}"' for table, name in made if table in metadata.tables]
     found = sql.execute(_TRIGGERS).all()
     dropped = [f"DROP TRIGGER {name} ON {table}" for table, name, _ in found]
     return dropped + [f"DROP FUNCTION {function}" for function in sorted({function for _, _, function in found})]
 
 
 _TRIGGERS = sa.text(
-    "SELECT tgrelid::regclass::text, quote_ident(tgname), p.oid::regprocedure::text FROM pg_trigger JOIN pg_proc AS p ON p.oid = tgfoid"
-    " WHERE NOT tgisinternal AND starts_with(proname, 'statecraft_') AND pronamespace = current_schema()::regnamespace ORDER BY 1, 2"
+    "SELECT tgrelid::regclass::text, quote_ident(tgname), p.oid::regprocedure::text"
+    " FROM pg_trigger JOIN pg_proc AS p ON p.oid = tgfoid"
+    " WHERE NOT tgisinternal AND starts_with(proname, 'statecraft_') AND pronamespace = current_schema()::regnamespace"
+    " ORDER BY 1, 2"
 )
 
 

@@ -1,4 +1,4 @@
-"""SQLite takes one writer at a time, and says so itself when that is not enough: writes wait long for those of other processes."""
+"""SQLite takes one writer at a time. When that is not enough, it is said: writes wait long for those of other processes."""
 
 from __future__ import annotations
 

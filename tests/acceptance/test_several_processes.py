@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file: each run is one process's at a time, each step is taken once, and who dies is replaced."""
+"""Several processes on one SQLite file: each run is in one process's hands, each step is taken once, who dies is replaced."""
 
 from __future__ import annotations
 

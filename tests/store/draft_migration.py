@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from statecraft.store import schema, tables
 
 DATA = Path(__file__).parent / "data"
 FILES = Path(schema.__file__).parent / "migrations"
-DIALECTS: dict[str, sa.Dialect] = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
+DIALECTS: dict[str, sa.Dialect] = {name: sa.make_url(f"{name}://").get_dialect()() for name in ("sqlite", "postgresql")}
 
 Body = list[str]
 """The lines between the brackets of a CREATE TABLE: columns, then constraints."""
@@ -64,7 +63,7 @@ def columns(statement: str) -> dict[str, str]:
 
 def table_of(index: str) -> str:
     """The table that an index is on."""
-    return index.split(" ON ")[1].split()[0]
+    return index.split(" ON ")[1].split(maxsplit=1)[0]
 
 
 def for_sqlite(old: list[str], new: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A machine with runs in every sort of standing: the code of schema 2 wrote them into `data/runs-2.sql`, today's goes on with them.
+"""A machine with runs in every sort of standing: the code of schema 2 wrote them (`data/runs-2.sql`), today's goes on with them.
 
 python -m tests.store.old_desk FOLDER > runs.sql     # with the code of that time first on PYTHONPATH
 """

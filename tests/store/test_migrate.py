@@ -112,7 +112,7 @@ def test_a_database_is_brought_up_once(old: str) -> None:
 
 def test_whoever_asked_not_to_bring_it_up_is_told_how_and_nothing_changes(old: str) -> None:
     before = path_of(old).read_bytes()
-    with pytest.raises(StoreUnavailable, match="has schema 2; this statecraft needs .*: run `statecraft migrate` on it"):
+    with pytest.raises(StoreUnavailable, match=r"has schema 2; this statecraft needs .*: run `statecraft migrate` on it"):
         asyncio.run(open_store(old, migrate=False).open())
     assert path_of(old).read_bytes() == before
 

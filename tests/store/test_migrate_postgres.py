@@ -32,10 +32,13 @@ CATALOG = {
     "columns": """
         SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated, a.attidentity,
                pg_get_expr(d.adbin, d.adrelid), l.collname
-        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (c.oid, a.attnum)
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (c.oid, a.attnum)
         LEFT JOIN pg_collation l ON l.oid = a.attcollation
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped""",
-    "tables": "SELECT relname, relkind, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')",
+    "tables": """
+        SELECT relname, relkind, reloptions FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), condeferrable, condeferred, convalidated
         FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
@@ -143,7 +146,7 @@ def test_a_trigger_of_somebody_else_is_left_alone(old: str) -> None:
 def test_whoever_asked_not_to_bring_it_up_is_told_how_and_nothing_changes(old: str) -> None:
     assert schema_of(old) == (2, VERSION)
     before = rows_of(old), catalog(old)
-    with pytest.raises(StoreUnavailable, match="has schema 2; this statecraft needs .*: run `statecraft migrate` on it"):
+    with pytest.raises(StoreUnavailable, match=r"has schema 2; this statecraft needs .*: run `statecraft migrate` on it"):
         asyncio.run(open_store(old, migrate=False).open())
     assert (rows_of(old), catalog(old)) == before
 
