@@ -51,13 +51,14 @@ CATALOG = {
 
 @contextmanager
 def connected(url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    with closing(psycopg.connect(url, autocommit=True, row_factory=dict_row)) as raw:
+    raw = psycopg.Connection[dict[str, Any]].connect(url, autocommit=True, row_factory=dict_row)
+    with closing(raw):
         yield raw
 
 
 def catalog(url: str) -> dict[str, list[str]]:
     with connected(url) as raw:
-        return {what: sorted(str(tuple(row.values())) for row in raw.execute(ask).fetchall()) for what, ask in CATALOG.items()}
+        return {what: sorted(str(tuple(row.values())) for row in raw.execute(ask.encode()).fetchall()) for what, ask in CATALOG.items()}
 
 
 def rows_of(url: str) -> Rows:
