@@ -58,7 +58,8 @@ def connected(url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
 
 def catalog(url: str) -> dict[str, list[str]]:
     with connected(url) as raw:
-        return {what: sorted(str(tuple(row.values())) for row in raw.execute(ask.encode()).fetchall()) for what, ask in CATALOG.items()}
+        found = {what: raw.execute(ask.encode()).fetchall() for what, ask in CATALOG.items()}
+    return {what: sorted(str(tuple(row.values())) for row in rows) for what, rows in found.items()}
 
 
 def rows_of(url: str) -> Rows:

@@ -64,10 +64,7 @@ class Link:
 
     @property
     def in_transaction(self) -> bool:
-        return self._sql is not None and self._raw.info.transaction_status in (
-            TransactionStatus.INTRANS,
-            TransactionStatus.INERROR,
-        )
+        return self._sql is not None and self._raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -135,9 +132,7 @@ class Link:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
-        self._cursor.execute(
-            known.text, [send(values) for send, values in zip(known.columns, zip(*rows, strict=True), strict=True)]
-        )
+        self._cursor.execute(known.text, [send(values) for send, values in zip(known.columns, zip(*rows, strict=True), strict=True)])
         touched = self._cursor.rowcount
         self._woke = self._woke or (touched > 0 and known.wakes(rows))
         return touched
