@@ -31,9 +31,10 @@ Question = Callable[[sa.Connection], object]
 class SqlStore:
     """Implements `statecraft.store.port.Store`. Open it, and use it, on one event loop."""
 
-    def __init__(self, database: Database, *, probe: Probe | None = None) -> None:
+    def __init__(self, database: Database, *, probe: Probe | None = None, migrate: bool = True) -> None:
         self._database = database
         self._probe = probe
+        self._migrate = migrate
         self._link: Link | None = None
         self._writer: Batched[Step] | None = None
         self._quick: Batched[Question] | None = None
@@ -45,7 +46,7 @@ class SqlStore:
     async def open(self) -> None:
         if self._writer is not None:
             return
-        link = await asyncio.to_thread(schema.prepare, self._database)
+        link = await asyncio.to_thread(schema.prepare, self._database, bring_up=self._migrate)
         self._link = link
         self._writer = Batched(Applier(link, self._database, self._probe).commit, "commit")
         self._quick = Batched(self._ask, "read")
