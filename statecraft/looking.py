@@ -24,7 +24,7 @@ from statecraft.records import (
     TransitionRecord,
     Waiting,
 )
-from statecraft.store import port
+from statecraft.store import port, shown
 from statecraft.worker.worker import ANY, Worker
 
 D = TypeVar("D", bound=Data)
@@ -65,7 +65,7 @@ class Looking:
         if len(found) == 1:
             return await self.get(found[0])
         if not found:
-            raise NotFound(f"no run {text!r} in {self.url}; list them with `statecraft runs`")
+            raise NotFound(f"no run {text!r} in {shown(self.url)}; list them with `statecraft runs`")
         raise NotFound(f"{text!r} fits several runs: {', '.join(found)}; give more digits")
 
     async def runs(self, which: RunFilter | None = None) -> list[RunRecord]:
