@@ -11,8 +11,6 @@ CREATE TABLE channels (
 
 ALTER TABLE feed DROP CONSTRAINT feed_kind_known;
 
-ALTER TABLE feed ADD COLUMN tx BIGINT;
-
 ALTER TABLE feed ADD CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven'));
 
 CREATE TABLE outbox (

@@ -16,7 +16,6 @@ CREATE TABLE new_feed (
 	idx INTEGER NOT NULL,
 	at INTEGER NOT NULL,
 	note TEXT,
-	tx INTEGER,
 	CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven'))
 )
  STRICT;
