@@ -102,6 +102,8 @@ def _ripening(column: sa.Column[int]) -> Ripening:
     machines = t.runs.c.machine.in_(sa.bindparam("machines", expanding=True))
     come = column <= sa.bindparam("now")
     query = RUNS.add_columns(time).where(come, machines).order_by(column).limit(sa.bindparam("most"))
+    # What another writer has in hand is not due for us. (Where there is one writer, these words are left out.)
+    query = query.with_for_update(key_share=True, skip_locked=True, of=t.runs)
     return Ripening(time, query, query.where(_SOME))
 
 

@@ -79,6 +79,11 @@ def path_of(url: str) -> Path:
 
 def ask(url: str, sql: str, *values: object) -> list[tuple[Json, ...]]:
     """A query straight to the file."""
+    if url.startswith("postgresql"):
+        import psycopg
+
+        with psycopg.connect(url) as link:
+            return link.execute(sql.replace("?", "%s"), values or None).fetchall()
     with closing(sqlite3.connect(path_of(url))) as raw:
         return raw.execute(sql, values).fetchall()
 
