@@ -141,7 +141,7 @@ class Applier:
 
     def _put(self, rows: Rows) -> None:
         for statement in s.IN_ORDER:
-            if statement in rows:
+            if rows.get(statement):
                 self._run(statement, rows[statement])
 
     def _look(self, write: Step, rows: Rows) -> Outcome:

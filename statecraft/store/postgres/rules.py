@@ -14,7 +14,7 @@ END $$
 _SAME_NAME = """
 CREATE FUNCTION statecraft_same_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM {table} AS old WHERE old.hash = NEW.hash AND ({differs})) THEN
+    IF EXISTS (SELECT FROM {table} AS kept WHERE kept.hash = NEW.hash AND ({differs})) THEN
         RAISE EXCEPTION '{table} has that row already' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
@@ -22,7 +22,7 @@ END $$
 """
 """Nothing else may be kept under a hash. Where it is the same, the INSERT goes on, and does nothing."""
 
-_NAMED = (("payloads", "old.body <> NEW.body"), ("messages", "old.body <> NEW.body OR old.parent IS DISTINCT FROM NEW.parent"))
+_NAMED = (("payloads", "kept.body <> NEW.body"), ("messages", "kept.body <> NEW.body OR kept.parent IS DISTINCT FROM NEW.parent"))
 
 _TUNING = (
     # Room in each page for the next version of its rows: a move under a lease then touches no index.
