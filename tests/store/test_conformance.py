@@ -30,3 +30,14 @@ class TestSqliteFile(FleetConformance):
 
     def open(self, place: str, probe: Probe | None = None) -> Store:
         return open_store(place, probe=probe)
+
+
+class TestPostgres(FleetConformance):
+    pytestmark = pytest.mark.slow
+
+    @pytest.fixture
+    def place(self, fleet_url: str) -> str:
+        return fleet_url
+
+    def open(self, place: str, probe: Probe | None = None) -> Store:
+        return open_store(place, probe=probe)
