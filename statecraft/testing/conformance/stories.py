@@ -43,7 +43,7 @@ OTHER = MachineSpec("other", "1", "b" * 64, '{"name":"other"}', (("", "start", "
 """A machine that has nothing to do with it."""
 FOREVER = 10**15
 """A lease that no test outlives, in microseconds."""
-IDS = RandomIds()
+IDS = RandomIds(7)
 
 
 def running(owner: str = "me", lease_until: int = FOREVER) -> Head:
