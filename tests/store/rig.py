@@ -21,6 +21,7 @@ from statecraft.store.port import (
     CallReview,
     Charge,
     Claim,
+    Death,
     Decide,
     Head,
     MachineSpec,
@@ -208,7 +209,8 @@ class Story:
         return Settle(self.run_id, self.seq, self.epoch, digest(request), 0, charges)
 
     def die(self, reason: str = "no row") -> Park:
-        return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.DEAD, reason=reason), None, '{"why":"no row"}')
+        death = Death("draft", "KeyError", "search", '{"why":"no row"}')
+        return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.DEAD, reason=reason), None, death)
 
     def claim(self, owner: str = "you", now: int = 5_000, lease_until: int = FOREVER, epoch: int | None = None) -> Claim:
         return Claim(self.run_id, owner, now, lease_until, epoch)
