@@ -97,7 +97,7 @@ class Family:
         named = [key, *(_renamed(key, turn) for turn in range(1, visit.redrives + 1))]
         latest = next((each for each in reversed(named) if each in known), key)
         run = known.get(latest)
-        spent = run is not None and run.status.closed and stamp(run.updated_at) <= visit.redriven_at
+        spent = latest != named[-1] and run is not None and run.status.closed and stamp(run.updated_at) <= visit.redriven_at
         if run is not None and spent and (again or run.status is Status.CANCELLED):
             return named[-1], None
         return latest, run

@@ -42,6 +42,7 @@ async def life(plant: Plant, machine: Machine[Order], run_id: str, event: Operat
     return probe.points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("event", [None, Skip(said=["by hand"])], ids=["again", "moved"])
 def test_a_redrive_that_dies_anywhere_happened_once_or_not_at_all(tmp_path: Path, event: OperatorEvent | None) -> None:
     async def story(folder: Path, at: int | None) -> int:

@@ -71,7 +71,7 @@ def test_the_call_that_is_made_again_keeps_its_idempotency_key(tmp_path: Path) -
     @tool(effect="idempotent")
     async def ship(info: CallInfo, item: str) -> str:
         """Ship it."""
-        keys.append(info.idempotency_key)
+        keys.append(info.key)
         if len(keys) == 1:
             raise ValueError("no")
         return "yes"
