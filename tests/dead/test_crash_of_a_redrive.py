@@ -20,8 +20,8 @@ from tests.engine.dying import Death, Dying
 
 async def life(plant: Plant, machine: Machine[Order], run_id: str, event: OperatorEvent | None, at: int | None) -> int:
     """Redrive the run and stay until it has ended, or until the process dies at point `at`. Answers the points passed."""
-    died = asyncio.Event()
-    probe = Dying(at, lambda loop=asyncio.get_running_loop(): loop.call_soon_threadsafe(died.set))  # type: ignore[misc]
+    loop, died = asyncio.get_running_loop(), asyncio.Event()
+    probe = Dying(at, lambda: loop.call_soon_threadsafe(died.set))
 
     async def story() -> None:
         store = open_store(plant.url, probe=probe)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.dead.plant import Bought, Close, Order, Plant, Skip, dead, play
 
 from statecraft import Budget, CallInfo, Data, Event, Machine, Run, RunFilter, RunRecord, Runtime, tool
 from statecraft.errors import Gone, IllegalEvent, NotDead, NotFound, WouldDieAgain
 from statecraft.letters import DeadFilter
+from tests.dead.plant import Bought, Close, Order, Plant, Skip, dead, play
 
 
 def test_a_letter_holds_what_a_person_needs(tmp_path: Path) -> None:

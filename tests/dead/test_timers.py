@@ -110,6 +110,8 @@ def test_the_time_of_a_state_counts_from_its_entry_whoever_holds_the_run(tmp_pat
 
 def waits(how: str, plant: Plant, *, row: bool) -> Machine[Order]:
     """A machine with a deadline of an hour that waits longer than that in one of the ways there are."""
+    if how == "review":
+        return asks(row=row)
     machine = Machine(f"by_{how}", data=Order, deadline=HOUR)
     child = Machine("kid", data=Order)
 
@@ -125,28 +127,17 @@ def waits(how: str, plant: Plant, *, row: bool) -> Machine[Order]:
         """Never to be had."""
         raise ConnectionError("busy")
 
-    if how == "review":
-
-        @machine.review(timeout=timedelta(days=2))
-        async def question(run: Run[Order]) -> Ask[Yes]:
-            return Ask("Buy?")
-
     @machine.state(start=True, tools=[busy], children=[child])
-    async def work(run: Run[Order]) -> Bought | Again:
-        match how:
-            case "sleep":
-                await run.sleep(timedelta(days=2))
-            case "child":
-                await run.child(child, Order())
-            case "retry":
-                await run.tool(busy)
-            case "running":
-                plant.asked.append("running")
-                await plant.clock.sleep(100_000)
-            case "review":
-                return Again()
-            case _:
-                pass
+    async def work(run: Run[Order]) -> Bought:
+        if how == "sleep":
+            await run.sleep(timedelta(days=2))
+        elif how == "child":
+            await run.child(child, Order())
+        elif how == "retry":
+            await run.tool(busy)
+        elif how == "running":
+            plant.asked.append("running")
+            await plant.clock.sleep(100_000)
         return Bought()
 
     @machine.state()
@@ -154,22 +145,32 @@ def waits(how: str, plant: Plant, *, row: bool) -> Machine[Order]:
         return Bought(said=["what there was"])
 
     done = machine.final("done", ok=True)
-    rows = [work.on(Bought) >> done, partial.on(Bought) >> done, work.on(StepsExhausted) >> partial]
-    if how == "review":
-        rows += [work.on(Again) >> question, question.on(Yes) >> done, question.on(Failure) >> partial]
-    else:
-        rows.append(work.on(Again) >> done)
-    if row:
-        rows.append(machine.anywhere.on(DeadlinePassed) >> partial)
-    elif how == "review":
-        rows[-1] = question.on(Failure.when(not_late)) >> partial
-        rows.append(question.on(ReviewExpired) >> partial)
-    machine.transitions(*rows)
+    bound = DeadlinePassed if row else StepsExhausted
+    machine.transitions(work.on(Bought) >> done, partial.on(Bought) >> done, machine.anywhere.on(bound) >> partial)
     return machine
 
 
-def not_late(event: Failure, data: Order) -> bool:
-    return not isinstance(event, DeadlinePassed)
+def asks(*, row: bool) -> Machine[Order]:
+    """The same, but it waits for a person."""
+    machine = Machine("by_review", data=Order, deadline=HOUR)
+
+    @machine.state(start=True)
+    async def work(run: Run[Order]) -> Again:
+        return Again()
+
+    @machine.review(timeout=timedelta(days=2))
+    async def question(run: Run[Order]) -> Ask[Yes]:
+        return Ask("Buy?")
+
+    @machine.state()
+    async def partial(run: Run[Order]) -> Bought:
+        return Bought(said=["what there was"])
+
+    done = machine.final("done", ok=True)
+    rows = [work.on(Again) >> question, question.on(Yes) >> done, partial.on(Bought) >> done]
+    bound = DeadlinePassed if row else StepsExhausted
+    machine.transitions(*rows, question.on(ReviewExpired) >> partial, machine.anywhere.on(bound) >> partial)
+    return machine
 
 
 WAYS = ("sleep", "child", "retry", "running", "review", "nobody")
