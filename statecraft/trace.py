@@ -33,8 +33,13 @@ EVENTS = frozenset(
         "breaker",
         "gate.waiting",
         "gate.reminder",
+        "store.migrated",
+        "store.outgrown",
         "store.refused",
         "store.failed",
+        "store.reconnected",
+        "store.resolved",
+        "store.clock",
     }
 )
 """Every event name this library emits."""

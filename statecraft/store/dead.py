@@ -168,8 +168,8 @@ def redrive(sql: sa.Connection, write: Redrive, rows: Rows) -> None:
 def _must_wait(sql: sa.Connection, child: r.Row) -> None:
     """Raise `Gone` unless the run's parent still waits for its end."""
     columns = (t.runs.c.status, t.runs.c.state, t.runs.c.seq)
-    # Locked where rows can be: nobody may claim the parent, and read how the child lies there, before this is committed.
-    parent = sql.execute(sa.select(*columns).where(t.runs.c.run_id == child.parent).with_for_update(key_share=True)).one()
+    # Nobody claims the parent, and reads how the child lies there, before this is committed: see `postgres.locks`.
+    parent = sql.execute(sa.select(*columns).where(t.runs.c.run_id == child.parent)).one()
     run, name = f"run {child.run_id.hex()} is a child run", f"its parent {child.parent.hex()}"
     if Status(parent.status).closed:
         raise Gone(f"{run}, and {name} has ended ({parent.status} in {parent.state}); redrive or start the parent")
