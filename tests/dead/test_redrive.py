@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from statecraft import Budget, CallInfo, Data, Event, Machine, Run, RunFilter, RunRecord, Runtime, tool
+from statecraft import Budget, CallInfo, Data, Event, Machine, Run, RunFilter, tool
 from statecraft.errors import Gone, IllegalEvent, NotDead, NotFound, WouldDieAgain
 from statecraft.letters import DeadFilter
 from tests.dead.plant import Bought, Close, Order, Plant, Skip, dead, play
+from tests.dead.test_timers import parked
 
 
 def test_a_letter_holds_what_a_person_needs(tmp_path: Path) -> None:
@@ -350,8 +351,8 @@ def test_a_child_whose_parent_still_waits_is_redriven(tmp_path: Path) -> None:
     async def story() -> None:
         async with plant.runtime(parent, take="own") as rt:
             run = await rt.start(parent, Ask())
-            while not (kids := await rt.runs(RunFilter(parent=run.id))) or (await rt.get(run.id)).status != "waiting":
-                await rt._worker.until(rt._worker.changing(bytes.fromhex(run.id)))
+            await parked(rt, run.id)
+            kids = await rt.runs(RunFilter(parent=run.id))
             rt._worker.forget(bytes.fromhex(run.id))  # Nobody takes the parent here any more.
             kid = await rt.wait(kids[0].id)
             assert (kid.status, (await rt.get(run.id)).status) == ("dead", "waiting")
@@ -363,13 +364,6 @@ def test_a_child_whose_parent_still_waits_is_redriven(tmp_path: Path) -> None:
             assert (await rt.data(run.id, Ask)).said == "done"
 
     play(story)
-
-
-async def waiting(rt: Runtime, run_id: str) -> RunRecord:
-    """The run, once it is parked."""
-    while (run := await rt.get(run_id)).status != "waiting":
-        await rt._worker.until(rt._worker.changing(bytes.fromhex(run_id)))
-    return run
 
 
 def test_children_that_the_death_of_their_parent_cancelled_are_started_anew(tmp_path: Path) -> None:
@@ -394,9 +388,9 @@ def test_children_that_the_death_of_their_parent_cancelled_are_started_anew(tmp_
     async def story() -> None:
         async with plant.runtime(parent) as rt:
             run = await rt.start(parent, Ask())
-            await waiting(rt, run.id)
+            await parked(rt, run.id)
             (kid,) = await rt.runs(RunFilter(parent=run.id))
-            await waiting(rt, kid.id)
+            await parked(rt, kid.id)
             await plant.clock.advance(timedelta(minutes=2))
             rt._worker.poke()
             assert (await rt.wait(run.id)).status == "dead"

@@ -38,9 +38,12 @@ class Yes(Event): ...
 
 async def parked(rt: Runtime, run_id: str, after: int = -1) -> RunRecord:
     """The run, once it is parked in a visit behind move `after`."""
-    while (run := await rt.get(run_id)).status != "waiting" or run.seq <= after:
-        await rt._worker.changing(bytes.fromhex(run_id)).wait()
-    return run
+    while True:
+        changed = rt._worker.changing(bytes.fromhex(run_id))  # Asked for before the look, so that no change is missed.
+        run = await rt.get(run_id)
+        if run.status == "waiting" and run.seq > after:
+            return run
+        await changed.wait()
 
 
 async def pass_time(plant: Plant, rt: Runtime, delta: timedelta) -> None:
