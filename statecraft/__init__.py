@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StatecraftError,
         StoreError,
     )
+    from statecraft.letters import DeadFilter, DeadLetter
     from statecraft.llm.claude import Claude
     from statecraft.llm.compaction import SlidingWindow, SummarizeOld
     from statecraft.llm.loops import LoopPolicy
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         HandlerFailed,
         InvalidOutput,
         LoopDetected,
+        OperatorEvent,
         ReviewExpired,
         StateTimeout,
         StepsExhausted,
@@ -104,6 +106,10 @@ _HOME = {
         "StatecraftError",
         "StoreError",
     ),
+    "letters": (
+        "DeadFilter",
+        "DeadLetter",
+    ),
     "llm.claude": ("Claude",),
     "llm.compaction": (
         "SlidingWindow",
@@ -129,6 +135,7 @@ _HOME = {
         "HandlerFailed",
         "InvalidOutput",
         "LoopDetected",
+        "OperatorEvent",
         "ReviewExpired",
         "StateTimeout",
         "StepsExhausted",
@@ -178,6 +185,8 @@ __all__ = [
     "ChildFailed",
     "Claude",
     "Data",
+    "DeadFilter",
+    "DeadLetter",
     "DeadlinePassed",
     "DefinitionError",
     "DidNotHappen",
@@ -196,6 +205,7 @@ __all__ = [
     "Looped",
     "Machine",
     "Modify",
+    "OperatorEvent",
     "Outcome",
     "OutputInvalid",
     "OverBudget",

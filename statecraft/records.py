@@ -127,7 +127,7 @@ class RunRecord:
     """When time wakes a parked run; None if only a person can."""
     deadline_at: datetime | None = None
     attempts: int = 0
-    """Claims since the last committed transition."""
+    """Claims since the run last got on: moved, or waited on purpose."""
     reason: str | None = None
     """Why the run was cancelled or is dead."""
     trace_id: str = ""
@@ -139,6 +139,8 @@ class RunRecord:
     """Where it waits for a worker."""
     priority: int = 0
     """Higher goes first within its queue."""
+    degraded: bool = False
+    """A bound of the whole run (its deadline, a budget, its step limit) led it on to what is less than was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class CallRecord:
     idx: int
     """Order of completion within the visit, from 0."""
     kind: str
-    """`llm`, `tool`, `child`, `join`, `sleep`, `now`, `random` or `budget`."""
+    """`llm`, `tool`, `child`, `join`, `sleep`, `now`, `random` or `budget`; `redrive` is what a person did to a dead run."""
     name: str
     """Model, tool or machine."""
     digest: str

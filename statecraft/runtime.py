@@ -35,7 +35,7 @@ from statecraft.errors import (
 )
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
-from statecraft.looking import Looking, raw_id, settled
+from statecraft.looking import raw_id, settled
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition
@@ -45,6 +45,7 @@ from statecraft.records import (
     RunRecord,
     Status,
 )
+from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
 from statecraft.store import open_store, port
 from statecraft.worker.worker import Worker
@@ -55,7 +56,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Looking):
+class Runtime(Redriving):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions

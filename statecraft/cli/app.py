@@ -13,6 +13,7 @@ from statecraft import __version__
 from statecraft.cli.act import cancel, replay, resume, send
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
+from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
@@ -74,7 +75,7 @@ class App(click.Group):
 SECTIONS = {
     "Run": ("demo", "start"),
     "Look": ("runs", "show", "watch"),
-    "Act": ("send", "review", "resume", "cancel", "replay"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "replay"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
 }
@@ -90,5 +91,5 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram, migrate):
+for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, dlq, replay, check, diagram, migrate):
     app.add_command(_verb)

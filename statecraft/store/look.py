@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, claims, decisions
-from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
+from statecraft.store import accounts, claims, dead, decisions
+from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, Drop, MachineSpec, Redrive, Renew, Reserve, Settle
 from statecraft.store.writes import Rows, Step
 
 
@@ -33,6 +33,12 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
             return accounts.adjust(sql, write, rows)
         case Decide():
             decisions.decide(sql, write, rows)
+            return None
+        case Redrive():
+            dead.redrive(sql, write, rows)
+            return None
+        case Drop():
+            dead.drop(sql, write, rows)
             return None
         case MachineSpec():
             return claims.register(sql, write)

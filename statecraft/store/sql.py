@@ -11,8 +11,9 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable, WriteRefused
+from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
 from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, reads, schema
+from statecraft.store import accounts, asked, claims, dead, reads, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -149,6 +150,15 @@ class SqlStore:
 
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
+
+    async def dead_letters(self, which: DeadFilter) -> list[DeadLetter]:
+        return await self._read_on(lambda sql: dead.letters(sql, which))
+
+    async def dead_letter(self, run_id: bytes) -> DeadLetter | None:
+        return await self._read(lambda sql: dead.letter(sql, run_id))
+
+    async def dead_patterns(self, which: DeadFilter) -> list[DeadPattern]:
+        return await self._read_on(lambda sql: dead.patterns(sql, which))
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
         # Of one run, positions grow with its commits, since its writers wait for each other. Of all runs, what somebody may

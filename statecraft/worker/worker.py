@@ -125,7 +125,8 @@ class Worker:
     def drive(self, held: Held) -> None:
         """Advance a claimed run in the background until it parks, ends or is lost."""
         self._keep(held.run_id)
-        self.failures.pop(held.run_id, None)
+        if isinstance(self.failures.pop(held.run_id, None), StoreError):
+            held.attempts = 0  # It was the store that stopped it the last time, and no fault of the run.
         if held.run_id in self._driving:
             self.abandon(held.run_id, "it was claimed again")
         task = asyncio.create_task(self._drive(held), name=f"statecraft run {held.id}")
@@ -200,7 +201,8 @@ class Worker:
         head = port.Head(Status.DEAD, reason=reason)
         facts = {"reason": reason, "state": run.state, "seq": run.seq, "needs": "the code that wrote it, or a migration"}
         run_id = bytes.fromhex(run.id)
-        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, diagnosis=canonical(facts)))
+        death = port.Death(run.state, "Unreadable", None, canonical(facts))
+        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, death=death))
         trace.emit("run.dead", {"run_id": run.id, "state": run.state, "reason": reason})
         self.signal(run_id)
 
@@ -226,6 +228,8 @@ class Worker:
     async def _advance(self, held: Held) -> Outcome:
         """Step until the run stands still. What a step would raise again at every claim ends the run."""
         try:
+            if self.engine.poisoned(held):
+                return await self.engine.give_up_poison(held)
             outcome = await self.engine.step(held)
             while isinstance(outcome, Moved):
                 outcome = await self.engine.step(held)

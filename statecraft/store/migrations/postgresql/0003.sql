@@ -87,7 +87,13 @@ ALTER TABLE runs ADD COLUMN priority BIGINT DEFAULT '0' NOT NULL;
 
 ALTER TABLE runs ADD COLUMN turn BIGINT DEFAULT '0' NOT NULL;
 
+ALTER TABLE runs ADD COLUMN degraded BIGINT DEFAULT '0' NOT NULL;
+
+ALTER TABLE runs ADD COLUMN extra_steps BIGINT DEFAULT '0' NOT NULL;
+
 ALTER TABLE runs ADD CONSTRAINT run_queue CHECK (queue <> '' AND turn >= 0);
+
+ALTER TABLE runs ADD CONSTRAINT run_degraded CHECK (degraded IN (0, 1) AND extra_steps >= 0);
 
 ALTER TABLE runs ADD CONSTRAINT waiting_known CHECK (waiting_for IN ('review', 'timer', 'retry', 'quota', 'breaker', 'limit', 'child', 'start'));
 
