@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
     from statecraft.runtime import Runtime
+    from statecraft.schedules.rule import Cron, Every
     from statecraft.sync import Outcome, run
     from statecraft.tools import CallInfo, Tool, tool
 
@@ -151,6 +152,10 @@ _HOME = {
         "Replay",
     ),
     "runtime": ("Runtime",),
+    "schedules.rule": (
+        "Cron",
+        "Every",
+    ),
     "sync": (
         "Outcome",
         "run",
@@ -177,6 +182,7 @@ __all__ = [
     "Child",
     "ChildFailed",
     "Claude",
+    "Cron",
     "Data",
     "DeadlinePassed",
     "DefinitionError",
@@ -184,6 +190,7 @@ __all__ = [
     "Divergence",
     "ErrorKind",
     "Event",
+    "Every",
     "Failure",
     "GatePolicy",
     "GiveUp",

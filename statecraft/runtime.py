@@ -46,6 +46,8 @@ from statecraft.records import (
     Status,
 )
 from statecraft.replay import Replay, replay
+from statecraft.schedules.face import Scheduling
+from statecraft.schedules.firing import Firing, Known
 from statecraft.store import open_store, port
 from statecraft.worker.worker import Worker
 
@@ -55,7 +57,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Looking):
+class Runtime(Scheduling, Looking):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
@@ -89,6 +91,9 @@ class Runtime(Looking):
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
+        if self.settings.take == "all":
+            known = Known(self._store, self._clock, self._ids, self._at_hand, self._register)
+            self._worker.schedules = Firing(known, self.settings.poll)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -125,6 +130,9 @@ class Runtime(Looking):
             for machine in machines_of(definition):
                 await self._register(machine.definition)
         return known
+
+    def _at_hand(self) -> dict[str, Definition]:
+        return {**{definition.name: definition for definition in self._running.values()}, **self._definitions}
 
     def _look_after(self, run_id: bytes) -> None:
         if self.settings.take != "none":

@@ -21,6 +21,7 @@ from statecraft.records import (
     ReviewRecord,
     RunFilter,
     RunRecord,
+    ScheduleRecord,
     Status,
     TransitionRecord,
     Usage,
@@ -29,6 +30,7 @@ from statecraft.records import (
 from statecraft.store.journal import Attempt, Blob, Call, MessageNode
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
+from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
 
 __all__ = [
     "Adjust",
@@ -42,16 +44,22 @@ __all__ = [
     "Claim",
     "ClaimDue",
     "Decide",
+    "DropSchedule",
+    "Fired",
     "Head",
     "Loaded",
     "MachineSpec",
     "MessageNode",
     "Move",
     "Park",
+    "PauseSchedule",
+    "PutSchedule",
     "Renew",
     "Reserve",
     "Reserved",
+    "ResumeSchedule",
     "Review",
+    "ScheduleWrite",
     "Settle",
     "Start",
     "Store",
@@ -246,7 +254,7 @@ class Cancel:
     reason: str
 
 
-Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide
+Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | ScheduleWrite
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -335,6 +343,18 @@ class Store(Protocol):
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         """What each of these meters has been charged; 0 for one that is not known."""
+        ...
+
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        """All schedules by name, or only the one of this name."""
+        ...
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        """Schedules of the machines with these names whose next instant has come, the longest due first."""
+        ...
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        """The earliest instant at which `due_schedules` of these machines answers something; None if none."""
         ...
 
     async def diagnosis(self, run_id: bytes) -> str | None:

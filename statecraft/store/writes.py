@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from statecraft.ids import digest
 from statecraft.records import Status, Waiting
@@ -27,6 +27,7 @@ from statecraft.store.port import (
     Park,
     Renew,
     Reserve,
+    ScheduleWrite,
     Settle,
     Start,
     Transition,
@@ -50,7 +51,7 @@ Plain = Start | Move | Call | Attempt | Park
 Step = Write | MachineSpec
 """What a store writes."""
 
-ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec)
+ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec, *get_args(ScheduleWrite))
 """Writes that must look before they write."""
 
 
