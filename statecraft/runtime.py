@@ -134,6 +134,11 @@ class Runtime(Scheduling, Looking):
     def _at_hand(self) -> dict[str, Definition]:
         return {**{definition.name: definition for definition in self._running.values()}, **self._definitions}
 
+    def _look_at_schedules(self) -> None:
+        if self._worker.schedules is not None:
+            self._worker.schedules.look_again()
+            self._worker.poke()
+
     def _look_after(self, run_id: bytes) -> None:
         if self.settings.take != "none":
             self._worker.look_after(run_id)

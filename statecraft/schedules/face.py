@@ -37,6 +37,9 @@ class Scheduling:
     async def _register(self, definition: Definition) -> int:
         raise NotImplementedError
 
+    def _look_at_schedules(self) -> None:
+        raise NotImplementedError
+
     async def schedule(
         self,
         name: str,
@@ -71,6 +74,7 @@ class Scheduling:
         next_at = stamp(rule.next_after(instant(now)))
         put = port.PutSchedule(name, definition.name, canonical(to_json(rule)), next_at, given, *facts, now)
         outcome = await self._put(put)
+        self._look_at_schedules()
         if outcome != "unchanged":
             trace.emit("schedule.put", {"schedule": name, "machine_name": definition.name, "outcome": outcome})
         return replace(await self.get_schedule(name), outcome=outcome)
@@ -109,6 +113,7 @@ class Scheduling:
             now = self._clock.now()
             next_at = stamp(from_json(found.rule).next_after(instant(now)))
             if await self._store.submit(port.ResumeSchedule(name, canonical(dict(found.rule)), next_at, now)):
+                self._look_at_schedules()
                 trace.emit("schedule.resumed", {"schedule": name})
                 return await self.get_schedule(name)
         raise StoreUnavailable(f"schedule {name!r} is replaced again and again while it is resumed; try again")

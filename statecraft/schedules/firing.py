@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from statecraft import trace
 from statecraft.calls.call import canonical
 from statecraft.clock import Clock, instant, micros, stamp
 from statecraft.engine.begin import first
 from statecraft.engine.fit import kept
-from statecraft.errors import ConfigError, Fenced, InvalidPayload, StoreError, WriteRefused
+from statecraft.errors import StoreError, WriteRefused
 from statecraft.ids import Ids
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
@@ -68,6 +66,10 @@ class Firing:
         self._left: dict[str, tuple[datetime, datetime | None]] = {}
         """Schedules left to others, as of (updated, next): said once for each."""
 
+    def look_again(self) -> None:
+        """A schedule has changed here: look at the next call of `fire`."""
+        self._look_at = 0
+
     async def fire(self) -> float:
         """Start the runs of what is due; answer how many seconds nothing will be, at most the polling interval.
 
@@ -100,7 +102,9 @@ class Firing:
             definition = self._known.definitions()[due.machine]
             data = definition.data_type.model_validate_json(json.dumps(dict(due.input)))
             await self._catch_up(due, rule, definition, data, now)
-        except (ConfigError, InvalidPayload, ValidationError, WriteRefused) as error:
+        except Exception as error:  # noqa: BLE001 - a schedule that cannot fire here must not keep the others from it
+            if isinstance(error, StoreError) and not isinstance(error, WriteRefused):
+                raise
             self._leave(due, error)
             return False
         self._left.pop(due.name, None)
@@ -159,7 +163,7 @@ class Firing:
     async def _submit(self, begun: port.Start) -> object:
         try:
             return await self._store.submit(begun)
-        except (WriteRefused, Fenced):
+        except WriteRefused:
             # Two workers may write the same key at the same moment; the second look finds the run of the first.
             return await self._store.submit(begun)
 
