@@ -17,6 +17,7 @@ from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
 from statecraft.cli.review import review
+from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
 
@@ -73,7 +74,7 @@ class App(click.Group):
 SECTIONS = {
     "Run": ("demo", "start"),
     "Look": ("runs", "show", "watch"),
-    "Act": ("send", "review", "resume", "cancel", "replay"),
+    "Act": ("send", "review", "resume", "cancel", "replay", "schedule"),
     "Make": ("check", "diagram"),
 }
 
@@ -88,5 +89,5 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram):
+for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, schedule, check, diagram):
     app.add_command(_verb)
