@@ -41,8 +41,13 @@ EVENTS = frozenset(
         "schedule.missed",
         "schedule.overlapped",
         "schedule.failed",
+        "store.migrated",
+        "store.outgrown",
         "store.refused",
         "store.failed",
+        "store.reconnected",
+        "store.resolved",
+        "store.clock",
     }
 )
 """Every event name this library emits."""

@@ -177,10 +177,14 @@ def diagnosis(sql: sa.Connection, run_id: bytes) -> str | None:
     return sql.execute(query.order_by(t.deaths.c.seq.desc(), t.deaths.c.epoch.desc()).limit(1)).scalar()
 
 
-def feed(sql: sa.Connection, after: int, run_id: bytes | None, limit: int) -> list[FeedEntry]:
-    """Entries above a position, in order."""
+def feed(sql: sa.Connection, after: int, run_id: bytes | None, limit: int, upto: int | None = None) -> list[FeedEntry]:
+    """Entries above a position, in order, none above `upto`."""
     query = rows.FEED.where(t.feed.c.pos > after).limit(limit)
-    return [rows.feed_entry(row) for row in sql.execute(query if run_id is None else query.where(t.feed.c.run_id == run_id))]
+    if run_id is not None:
+        query = query.where(t.feed.c.run_id == run_id)
+    if upto is not None:
+        query = query.where(t.feed.c.pos <= upto)
+    return [rows.feed_entry(row) for row in sql.execute(query)]
 
 
 def transcript(sql: sa.Connection, last: bytes) -> list[str]:
