@@ -128,8 +128,12 @@ def _told(session: Session, found: ScheduleRecord) -> None:
 @click.option("--queue", metavar="NAME", default="default", show_default=True, help="Where its runs wait for a worker.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Of its runs; higher goes first.")
 @click.option("--tenant", metavar="NAME", help="On whose behalf its runs are started.")
-@click.option("--missed", type=click.Choice(["latest", "all", "skip"]), default="latest", show_default=True, help="What to make up for.")
-@click.option("--overlap", type=click.Choice(["allow", "skip"]), default="allow", show_default=True, help="While its last run is open.")
+@click.option(
+    "--missed", type=click.Choice(["latest", "all", "skip"]), default="latest", show_default=True, help="What to make up for."
+)
+@click.option(
+    "--overlap", type=click.Choice(["allow", "skip"]), default="allow", show_default=True, help="While its last run is open."
+)
 @click.pass_obj
 def add_schedule(session: Session, /, name: str, target: str, **how: Any) -> Exit:
     """Start a run of TARGET with these fields at each instant of a rule; replaces the schedule of that name."""

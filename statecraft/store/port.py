@@ -254,7 +254,9 @@ class Cancel:
     reason: str
 
 
-Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | ScheduleWrite
+Write = (
+    Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | ScheduleWrite
+)
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------

@@ -29,11 +29,13 @@ def change(sql: sa.Connection, write: ScheduleWrite) -> object:
         case Fired():
             return _fired(sql, write)
         case PauseSchedule():
-            return _pause(sql, write)
+            _pause(sql, write)
+            return None
         case ResumeSchedule():
             return _resume(sql, write)
         case DropSchedule():
-            return _drop(sql, write)
+            _drop(sql, write)
+            return None
         case _:
             assert_never(write)
 

@@ -181,7 +181,9 @@ crons = st.builds(
     numbers(0, 6),
     st.sampled_from(ZONES),
 )
-everies = st.builds(Every, st.integers(1, 10**7).map(lambda n: timedelta(seconds=n)), moments.map(lambda at: at.replace(microsecond=0)))
+everies = st.builds(
+    Every, st.integers(1, 10**7).map(lambda n: timedelta(seconds=n)), moments.map(lambda at: at.replace(microsecond=0))
+)
 rules = crons | everies
 
 
@@ -255,7 +257,11 @@ def test_a_fixed_time_comes_once_each_local_day_of_a_year_in_every_zone() -> Non
 
 
 def test_rules_are_told_in_words_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = [to_json(Cron(" 0  3 * * *", "Europe/Berlin")), to_json(Every(hours(1))), to_json(Every(hours(36), datetime(2026, 1, 1, tzinfo=UTC)))]
+    told = [
+        to_json(Cron(" 0  3 * * *", "Europe/Berlin")),
+        to_json(Every(hours(1))),
+        to_json(Every(hours(36), datetime(2026, 1, 1, tzinfo=UTC))),
+    ]
     monkeypatch.setitem(sys.modules, "cronsim", None)
     assert [described(each) for each in told] == [
         "0 3 * * * (Europe/Berlin)",
