@@ -102,7 +102,7 @@ class Firing:
             definition = self._known.definitions()[due.machine]
             data = definition.data_type.model_validate_json(json.dumps(dict(due.input)))
             await self._catch_up(due, rule, definition, data, now)
-        except Exception as error:  # noqa: BLE001 - a schedule that cannot fire here must not keep the others from it
+        except Exception as error:
             if isinstance(error, StoreError) and not isinstance(error, WriteRefused):
                 raise
             self._leave(due, error)

@@ -237,7 +237,7 @@ def test_the_newest_instants_are_the_end_of_all_instants(
 ) -> None:
     every = [at := rule.next_after(at) for _ in range(count)]
     now = every[-1] + late
-    every += [each for each in _until(rule, every[-1], now)]
+    every += _until(rule, every[-1], now)
     assert newest(rule, every[0], now, most) == every[-most:]
 
 

@@ -168,7 +168,7 @@ def test_a_bad_expression_is_refused_before_anything_is_written(url: str) -> Non
     async def go() -> None:
         machine = reports()
         async with opened(url, machine) as rt:
-            with pytest.raises(ConfigError, match="'0 25 [*] [*] [*]' is not a cron expression: bad hour"):
+            with pytest.raises(ConfigError, match=r"'0 25 [*] [*] [*]' is not a cron expression: bad hour"):
                 await rt.schedule("nightly", machine, Report(), Cron("0 25 * * *"))
             assert await rt.schedules() == []
 
