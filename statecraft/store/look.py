@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, claims, dead, decisions
+from statecraft.store import accounts, claims, dead, decisions, schedules
 from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, Drop, MachineSpec, Redrive, Renew, Reserve, Settle
+from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule
 from statecraft.store.writes import Rows, Step
 
 
@@ -42,5 +43,7 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
             return None
         case MachineSpec():
             return claims.register(sql, write)
+        case PutSchedule() | Fired() | PauseSchedule() | ResumeSchedule() | DropSchedule():
+            return schedules.change(sql, write)
         case _:
             raise TypeError(f"{type(write).__name__} is not a write")

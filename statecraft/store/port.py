@@ -22,6 +22,7 @@ from statecraft.records import (
     ReviewRecord,
     RunFilter,
     RunRecord,
+    ScheduleRecord,
     TransitionRecord,
     Usage,
 )
@@ -29,6 +30,7 @@ from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Tra
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
 from statecraft.store.redrive import Death, Drop, Redrive
+from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
 
 __all__ = [
     "Adjust",
@@ -44,17 +46,23 @@ __all__ = [
     "Death",
     "Decide",
     "Drop",
+    "DropSchedule",
+    "Fired",
     "Head",
     "Loaded",
     "MachineSpec",
     "MessageNode",
     "Move",
     "Park",
+    "PauseSchedule",
+    "PutSchedule",
     "Redrive",
     "Renew",
     "Reserve",
     "Reserved",
+    "ResumeSchedule",
     "Review",
+    "ScheduleWrite",
     "Settle",
     "Start",
     "Store",
@@ -214,7 +222,22 @@ class Cancel:
 
 
 Write = (
-    Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | Drop | Redrive
+    Start
+    | Move
+    | Call
+    | Attempt
+    | Park
+    | Claim
+    | ClaimDue
+    | Renew
+    | Cancel
+    | Reserve
+    | Settle
+    | Adjust
+    | Decide
+    | Drop
+    | Redrive
+    | ScheduleWrite
 )
 
 
@@ -311,6 +334,18 @@ class Store(Protocol):
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         """What each of these meters has been charged; 0 for one that is not known."""
+        ...
+
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        """All schedules by name, or only the one of this name."""
+        ...
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        """Schedules of the machines with these names whose next instant has come, the longest due first."""
+        ...
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        """The earliest instant at which `due_schedules` of these machines answers something; None if none."""
         ...
 
     async def diagnosis(self, run_id: bytes) -> str | None:

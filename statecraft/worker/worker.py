@@ -24,6 +24,7 @@ from statecraft.engine.step import Engine
 from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable
 from statecraft.machine.definition import Definition
 from statecraft.records import RunFilter, RunRecord, Status
+from statecraft.schedules.firing import Firing
 from statecraft.store import port
 
 _AT_ONCE = 100
@@ -48,6 +49,8 @@ class Worker:
         """Machine number to definition; grows as machines are registered."""
         self.failures: dict[bytes, BaseException] = {}
         """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
+        self.schedules: Firing | None = None
+        """Fires schedules, if that is this worker's business."""
         self._store, self._clock = engine.store, engine.clock
         self._settings: Settings = engine.services.settings
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
@@ -319,7 +322,8 @@ class Worker:
             self._poked.clear()
             pause = self._settings.poll.total_seconds()
             try:
-                pause = await self._claim_due()
+                soon = pause if self.schedules is None else await self.schedules.fire()
+                pause = min(soon, await self._claim_due())
                 self._troubles.pop("poll", None)
             except Exception as error:  # noqa: BLE001 - nothing may end the poller
                 self._trouble("poll", error)

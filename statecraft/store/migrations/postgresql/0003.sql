@@ -38,9 +38,12 @@ CREATE TABLE schedules (
 	priority BIGINT NOT NULL,
 	tenant TEXT COLLATE "C",
 	input TEXT COLLATE "C" NOT NULL,
+	missed TEXT COLLATE "C" NOT NULL,
+	overlap TEXT COLLATE "C" NOT NULL,
 	PRIMARY KEY (name),
+	CONSTRAINT schedule_policies CHECK (missed IN ('latest', 'all', 'skip') AND overlap IN ('allow', 'skip')),
 	CONSTRAINT schedule_named CHECK (name <> '' AND machine <> '' AND queue <> ''),
-	CONSTRAINT paused_never_fires CHECK (paused_at IS NULL OR next_at IS NULL)
+	CONSTRAINT paused_never_fires CHECK ((paused_at IS NULL) = (next_at IS NOT NULL))
 );
 
 CREATE TABLE workers (

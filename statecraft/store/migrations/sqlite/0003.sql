@@ -53,9 +53,12 @@ CREATE TABLE schedules (
 	priority INTEGER NOT NULL,
 	tenant TEXT,
 	input TEXT NOT NULL,
+	missed TEXT NOT NULL,
+	overlap TEXT NOT NULL,
 	PRIMARY KEY (name),
+	CONSTRAINT schedule_policies CHECK (missed IN ('latest', 'all', 'skip') AND overlap IN ('allow', 'skip')),
 	CONSTRAINT schedule_named CHECK (name <> '' AND machine <> '' AND queue <> ''),
-	CONSTRAINT paused_never_fires CHECK (paused_at IS NULL OR next_at IS NULL)
+	CONSTRAINT paused_never_fires CHECK ((paused_at IS NULL) = (next_at IS NOT NULL))
 )
  STRICT;
 
