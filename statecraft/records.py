@@ -139,6 +139,8 @@ class RunRecord:
     """Where it waits for a worker."""
     priority: int = 0
     """Higher goes first within its queue."""
+    taken_from: str | None = None
+    """In the answer to a claim: who held it until then, if it was running."""
 
 
 @dataclass(frozen=True, slots=True)

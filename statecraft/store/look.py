@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, claims, decisions
-from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
+from statecraft.store import accounts, beats, claims, decisions
+from statecraft.store.port import Adjust, Beat, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
 from statecraft.store.writes import Rows, Step
 
 
@@ -33,6 +33,9 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
             return accounts.adjust(sql, write, rows)
         case Decide():
             decisions.decide(sql, write, rows)
+            return None
+        case Beat():
+            beats.beat(sql, write)
             return None
         case MachineSpec():
             return claims.register(sql, write)

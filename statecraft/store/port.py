@@ -26,6 +26,8 @@ from statecraft.records import (
     Usage,
     Waiting,
 )
+from statecraft.stats.figures import Figures
+from statecraft.store.beats import Beat
 from statecraft.store.journal import Attempt, Blob, Call, MessageNode
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
@@ -34,6 +36,7 @@ __all__ = [
     "Adjust",
     "Amount",
     "Attempt",
+    "Beat",
     "Blob",
     "Call",
     "CallReview",
@@ -246,7 +249,7 @@ class Cancel:
     reason: str
 
 
-Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide
+Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | Beat
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -335,6 +338,10 @@ class Store(Protocol):
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         """What each of these meters has been charged; 0 for one that is not known."""
+        ...
+
+    async def figures(self, now: int) -> Figures:
+        """Operating figures as of `now`, without what only settings tell: budgets' limits, and what a breaker's state means."""
         ...
 
     async def diagnosis(self, run_id: bytes) -> str | None:

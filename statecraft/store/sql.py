@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable
 from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, reads, schema, sqlite
+from statecraft.stats.figures import Figures
+from statecraft.store import accounts, asked, claims, figures, reads, schema, sqlite
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.port import Loaded, MachineSpec, Write
@@ -129,6 +130,9 @@ class SqlStore:
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda sql: accounts.used(sql, meters))
+
+    async def figures(self, now: int) -> Figures:
+        return await self._read_on(lambda sql: figures.figures(sql, now))
 
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))

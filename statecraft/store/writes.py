@@ -13,6 +13,7 @@ from statecraft.store import statements as s
 from statecraft.store.port import (
     Adjust,
     Attempt,
+    Beat,
     Blob,
     Call,
     CallReview,
@@ -50,7 +51,7 @@ Plain = Start | Move | Call | Attempt | Park
 Step = Write | MachineSpec
 """What a store writes."""
 
-ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec)
+ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, Beat, MachineSpec)
 """Writes that must look before they write."""
 
 
