@@ -73,7 +73,7 @@ NAMES = sa.select(t.machines.c.machine, t.machines.c.name)
 
 
 def _places(which: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
-    some = sa.select(_run.machine, _run.state).where(which).limit(LOOKED).subquery()
+    some = sa.select(_run.machine, _run.state).where(which).limit(LOOKED + 1).subquery()
     return sa.select(some.c.machine, some.c.state, sa.func.count().label("runs")).group_by(some.c.machine, some.c.state)
 
 
@@ -109,15 +109,16 @@ def _by_window(*which: sa.ColumnElement[bool]) -> Iterator[sa.Label[int]]:
 
 MOVED, BEGUN = (sa.select(*_by_window(kind)).where(_fed.pos > _SINCE) for kind in (_moved, _began))
 FIRST = sa.select(sa.func.min(_fed.at)).where(_fed.pos > _SINCE)
+_gave_up = sa.or_(_fed.kind == "cancelled", _fed.kind == "dead")
 # A run that went on ended with a transition; one that was given up or cancelled says so itself.
 _ended = sa.or_(
-    sa.and_(_moved, _run.seq == _fed.seq, _run.status.in_([str(Status.DONE), str(Status.FAILED)])),
-    _fed.kind.in_(("cancelled", "dead")),
+    sa.and_(_moved, _run.seq == _fed.seq, sa.or_(_is(Status.DONE), _is(Status.FAILED))),
+    _gave_up,
 )
 ENDED = (
     sa.select(*_by_window())
     .select_from(t.feed.join(t.runs, _run.run_id == _fed.run_id))
-    .where(_fed.pos > _SINCE, _fed.kind.in_(("transition", "cancelled", "dead")), _ended)
+    .where(_fed.pos > _SINCE, sa.or_(_moved, _gave_up), _ended)
 )
 
 _errand = f.deliveries.c
@@ -203,7 +204,7 @@ def _standing(sql: sa.Connection, names: Mapping[int, str]) -> tuple[tuple[Place
         for row in sql.execute(query):
             found[names[row.machine], row.state, str(status)] += row.runs
             seen += row.runs
-        sampled = sampled or seen == LOOKED
+        sampled = sampled or seen > LOOKED
     places = (Place(*place, runs) for place, runs in found.items())
     return tuple(sorted(places, key=lambda place: (-place.runs, place.machine, place.state, place.status))), sampled
 
