@@ -132,15 +132,15 @@ SCHEDULES = sa.select(sa.func.count().label("active"), sa.func.min(f.schedules.c
 )
 
 
-def figures(sql: sa.Connection, now: int) -> Figures:
-    """Everything, in one view of the database."""
-    return Figures(_stats(sql, now), crew.tenants(sql), crew.circuits(sql))
+def figures(sql: sa.Connection, now: int, shift: int = 0) -> Figures:
+    """Everything, in one view of the database. `shift`: how far ahead of `now` the clock of leases and due times is."""
+    return Figures(_stats(sql, now, now + shift), crew.tenants(sql), crew.circuits(sql))
 
 
-def _stats(sql: sa.Connection, now: int) -> Stats:
+def _stats(sql: sa.Connection, now: int, theirs: int) -> Stats:
     names = {row.machine: row.name for row in sql.execute(NAMES)}
-    leases = sql.execute(LEASES, {"now": now}).one()
-    ready, due = sql.execute(READY).all(), sql.execute(DUE, {"now": now}).all()
+    leases = sql.execute(LEASES, {"now": theirs}).one()
+    ready, due = sql.execute(READY).all(), sql.execute(DUE, {"now": theirs}).all()
     parked = sql.execute(PARKED).all()
     open_runs = {
         str(Status.READY): sum(row.runs for row in ready),
@@ -156,13 +156,13 @@ def _stats(sql: sa.Connection, now: int) -> Stats:
         places=places,
         sampled=sampled,
         waiting_for=_sum((row.waiting_for, row.runs) for row in (*due, *parked)),
-        queues=_queues(ready, due, now),
+        queues=_queues(ready, due, now, theirs),
         overdue=leases.overdue or 0,
-        moves=totals.moves,
-        refused=totals.fenced,
-        taken_over=totals.recovered,
+        moves=int(totals.moves),
+        refused=int(totals.fenced),
+        taken_over=int(totals.recovered),
         pace=_pace(sql, now),
-        **_reviews(sql, due, parked, now),
+        **_reviews(sql, due, parked, now, theirs),
         dead=_sum((names[row.machine], row.runs) for row in sql.execute(DEAD)),
         outbox=tuple(Backlog(row.channel, row.deliveries, _late(row.oldest, now)) for row in sql.execute(OUTBOX)),
         schedules=fired.active,
@@ -172,7 +172,7 @@ def _stats(sql: sa.Connection, now: int) -> Stats:
     )
 
 
-def _queues(ready: Any, due: Any, now: int) -> tuple[QueueDepth, ...]:
+def _queues(ready: Any, due: Any, now: int, theirs: int) -> tuple[QueueDepth, ...]:
     depth, delayed = Counter[str](), Counter[str]()
     oldest, following = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for row in ready:
@@ -187,9 +187,9 @@ def _queues(ready: Any, due: Any, now: int) -> tuple[QueueDepth, ...]:
         QueueDepth(
             name,
             depth[name],
-            _late(min(oldest[name]), now),
+            _late(min(oldest[name]), theirs),
             delayed[name],
-            instant(min(following[name])) if following[name] else None,
+            instant(min(following[name]) - theirs + now) if following[name] else None,
         )
         for name in sorted(oldest)
     )
@@ -209,10 +209,10 @@ def _standing(sql: sa.Connection, names: Mapping[int, str]) -> tuple[tuple[Place
     return tuple(sorted(places, key=lambda place: (-place.runs, place.machine, place.state, place.status))), sampled
 
 
-def _reviews(sql: sa.Connection, due: Any, parked: Any, now: int) -> dict[str, Any]:
+def _reviews(sql: sa.Connection, due: Any, parked: Any, now: int, theirs: int) -> dict[str, Any]:
     """A review whose time has come is not for a person any more: it is due."""
     count = sum(row.runs - getattr(row, "due", 0) for row in (*due, *parked) if row.waiting_for == Waiting.REVIEW)
-    since = [sql.execute(query, {"now": now}).scalar() for query in REVIEWED] if count else []
+    since = [sql.execute(query, {"now": theirs}).scalar() for query in REVIEWED] if count else []
     first = min((at for at in since if at is not None), default=None)
     return {"reviews": count, "review_oldest": _late(first, now)}
 
