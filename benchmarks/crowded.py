@@ -55,7 +55,8 @@ def _statements(mix: Mix, machine: int, numbers: str, id_of: str, zeros: str) ->
     low = 1
     link = (
         "INSERT INTO transitions(run_id, seq, machine, source, event, target, epoch, at, calls, input_tokens, output_tokens,"
-        f" hash, guards, payload) SELECT {id_of}, {{seq}}, {machine}, {{move}}, 0, n, 0, 0, 0, {zeros}, '[]', '{{{{}}}}' FROM {{source}}"
+        f" hash, guards, payload) SELECT {id_of}, {{seq}}, {machine}, {{move}}, 0, n, 0, 0, 0, {zeros}, '[]', '{{{{}}}}'"
+        " FROM {source}"
     )
     for count, own in _sorts(mix):
         if not count:
@@ -90,6 +91,8 @@ def _fill_postgres(url: str, mix: Mix, machine: int) -> None:
     with psycopg.connect(url, autocommit=True) as raw:
         sql: Any = raw
         sql.execute("SET synchronous_commit = off")
-        for statement in _statements(mix, machine, "generate_series({low}, {high}) AS t(n)", "convert_to(lpad(n::text, 16, '0'), 'UTF8')", zeros):
+        for statement in _statements(
+            mix, machine, "generate_series({low}, {high}) AS t(n)", "convert_to(lpad(n::text, 16, '0'), 'UTF8')", zeros
+        ):
             sql.execute(statement.replace("{{}}", "{}"))
         sql.execute("VACUUM ANALYZE")

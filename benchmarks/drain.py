@@ -1,4 +1,7 @@
-"""One worker of a fleet that drains a queue, as a program: `python -m benchmarks.drain URL`. It says `ready`, and begins when told."""
+"""One worker of a fleet that drains a queue, as a program: `python -m benchmarks.drain URL [RUNS]`.
+
+With RUNS it only enqueues so many. Otherwise it says `ready`, and begins when told.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,7 @@ async def enqueue(url: str, runs: int) -> None:
     machine = five_steps()
     async with Runtime(url, machines=[machine], settings=Settings(take="none")) as rt:
         for start in range(0, runs, 200):
-            await asyncio.gather(
-                *(rt.start(machine, Pad(text=pad(0)), detach=True) for _ in range(min(200, runs - start)))
-            )
+            await asyncio.gather(*(rt.start(machine, Pad(text=pad(0)), detach=True) for _ in range(min(200, runs - start))))
 
 
 async def work(url: str) -> None:
@@ -27,6 +28,9 @@ async def work(url: str) -> None:
 
 
 if __name__ == "__main__":
-    print("ready", flush=True)
-    sys.stdin.readline()
-    asyncio.run(work(sys.argv[1]))
+    if len(sys.argv) > 2:
+        asyncio.run(enqueue(sys.argv[1], int(sys.argv[2])))
+    else:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        asyncio.run(work(sys.argv[1]))

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ async def looked_at(url: str) -> float:
     return statistics.median(took)
 
 
-def drained(command: Sequence[str], workers: int, left: Any) -> float:
+def drained(command: Sequence[str], workers: int, left: Callable[[], int]) -> float:
     """Seconds until `left()` is 0 after `workers` programs were told to go. Each says `ready` first, and stops when told."""
     with ExitStack() as stack:
         programs = [
@@ -151,12 +151,17 @@ def drained(command: Sequence[str], workers: int, left: Any) -> float:
                 program.kill()
 
 
-def open_runs(url: str) -> Any:
-    """A function that answers how many runs have not ended."""
+def rows_left(url: str, query: str) -> Callable[[], int]:
+    """A function that answers what a counting query does now."""
     import psycopg
 
-    link = psycopg.connect(url, autocommit=True)
-    return lambda: link.execute("SELECT count(*) FROM runs WHERE status IN ('ready', 'running', 'waiting')").fetchall()[0][0]
+    link: Any = psycopg.connect(url, autocommit=True)
+    return lambda: int(link.execute(query).fetchall()[0][0])
+
+
+def open_runs(url: str) -> Callable[[], int]:
+    """A function that answers how many runs have not ended."""
+    return rows_left(url, "SELECT count(*) FROM runs WHERE status IN ('ready', 'running', 'waiting')")
 
 
 def queue(server: PostgresServer, workers: int) -> float:
@@ -184,7 +189,10 @@ def main() -> int:
         one, four = queue(server, 1), queue(server, 4)
         print(f"  {QUEUED} queued runs of 5 steps: {one:,.0f} runs/s by one worker, {four:,.0f} by four ({four / one:.2f} times)")
     with tempfile.TemporaryDirectory() as folder:
-        lite = [asyncio.run(claiming(f"sqlite:///{Path(folder) / name}.db", MILLION // part)) for name, part in (("a", 100), ("b", 10))]
+        lite = [
+            asyncio.run(claiming(f"sqlite:///{Path(folder) / name}.db", MILLION // part))
+            for name, part in (("a", 100), ("b", 10))
+        ]
     print(f"  the same claims on SQLite: {lite[0]:.2f} ms, {lite[1]:.2f} ms")
     met = [
         line(

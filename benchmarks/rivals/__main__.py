@@ -20,6 +20,7 @@ from benchmarks.rivals.work import SIZE, STEPS, Measured
 
 RUNS = int(os.environ.get("RIVALS_RUNS", "200"))
 TURNS = int(os.environ.get("RIVALS_TURNS", "3"))
+QUEUED = int(os.environ.get("RIVALS_QUEUED", "5000"))
 PATIENCE = 300
 CONTENDERS = {
     "statecraft": ("ours", ("statecraft",)),
@@ -96,11 +97,36 @@ def compare(kind: str) -> None:
         print(f"  {name:<12} left out: {why}")
 
 
+def queues() -> None:
+    """The same queue drained by one worker and by four, each a program of its own."""
+    from benchmarks.fleet import drained, open_runs, rows_left
+    from benchmarks.rivals import dbos_drain
+    from statecraft.testing.postgres import PostgresServer
+
+    print(f"\npostgres: a queue of {QUEUED} runs of {STEPS} steps, drained by one worker and by four")
+    ours, theirs = ([sys.executable, "-m", module] for module in ("benchmarks.drain", "benchmarks.rivals.dbos_drain"))
+    with PostgresServer.for_tests(fsync=True) as server:
+        for name, command in (("statecraft", ours), ("DBOS", theirs)):
+            why = missing(name, "postgres")
+            if why is not None:
+                print(f"  {name:<12} left out: {why}")
+                continue
+            rates: list[float] = []
+            for workers in (1, 4):
+                url = server.create_database()
+                subprocess.run([*command, url, str(QUEUED)], check=True, capture_output=True)
+                left = open_runs(url) if name == "statecraft" else rows_left(url, dbos_drain.LEFT)
+                rates.append(QUEUED / drained([*command, url], workers, left))
+            one, four = rates
+            print(f"  {name:<12} {one:8,.0f} runs/s by one, {four:8,.0f} by four: {four / one:.2f} times")
+
+
 def main() -> int:
     """Everything on both databases; exit code 0, because nothing here is a target."""
     compare("sqlite")
     try:
         compare("postgres")
+        queues()
     except Exception as error:  # noqa: BLE001 - whatever keeps PostgreSQL from starting is a reason to show, not a failure
         print(f"\npostgres: left out: {' '.join(str(error).split())[:200]}")
     return 0

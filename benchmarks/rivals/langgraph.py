@@ -7,8 +7,8 @@ https://docs.langchain.com/oss/python/langgraph/durable-execution
 from __future__ import annotations
 
 import importlib
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypedDict
 
 from benchmarks.rivals.work import STEPS, contend, crowded, pad

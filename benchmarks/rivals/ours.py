@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.rivals.work import STEPS, contend, crowded, pad
 from statecraft import Data, Event, Machine, Run, Runtime, Settings
 
@@ -20,25 +22,17 @@ def five_steps() -> Machine[Pad]:
     """Five states in a row, each of which replaces the data."""
     machine = Machine("five", data=Pad)
 
-    async def write(run: Run[Pad]) -> Wrote:
-        return Wrote(count=run.data.count + 1, text=pad(run.data.count + 1))
+    def named(number: int) -> Any:
+        async def step(run: Run[Pad]) -> Wrote:
+            return Wrote(count=run.data.count + 1, text=pad(run.data.count + 1))
 
-    def named(number: int) -> object:
-        write_here = _copy(write)
-        write_here.__name__ = f"step_{number}"
-        return machine.state(start=number == 0)(write_here)
+        step.__name__ = f"step_{number}"
+        return machine.state(start=number == 0)(step)
 
     states = [named(number) for number in range(STEPS)]
     end = machine.final("end", ok=True)
-    machine.transitions(*(a.on(Wrote) >> b for a, b in zip(states, [*states[1:], end], strict=True)))  # type: ignore[attr-defined]
+    machine.transitions(*(a.on(Wrote) >> b for a, b in zip(states, [*states[1:], end], strict=True)))
     return machine
-
-
-def _copy(function):  # type: ignore[no-untyped-def]
-    async def handler(run: Run[Pad]) -> Wrote:
-        return await function(run)
-
-    return handler
 
 
 async def go(url: str, runs: int) -> float:

@@ -120,7 +120,13 @@ def _totals(found: Stats) -> list[str]:
 
 def _queues(found: Stats) -> list[str]:
     rows = [
-        (each.queue, f"{each.depth:,}", _gap(each.oldest) if each.depth else "", f"{each.delayed:,}", _at(each.next_due, found.at))
+        (
+            each.queue,
+            f"{each.depth:,}",
+            _gap(each.oldest) if each.depth else "",
+            f"{each.delayed:,}",
+            _at(each.next_due, found.at),
+        )
         for each in found.queues
     ]
     return table(rows, head=("QUEUE", "DUE", "OLDEST", "LATER", "NEXT"), right=frozenset({1, 3}))

@@ -55,7 +55,9 @@ def exposition(metrics: Iterable[Metric]) -> str:
     lines: dict[str, list[str]] = {name: [] for name in FAMILIES}
     for metric in metrics:
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in metric.labels.items())
-        lines[metric.name].append(f"{metric.name}{{{labels}}} {_number(metric.value)}" if labels else f"{metric.name} {_number(metric.value)}")
+        lines[metric.name].append(
+            f"{metric.name}{{{labels}}} {_number(metric.value)}" if labels else f"{metric.name} {_number(metric.value)}"
+        )
     out: list[str] = []
     for name, found in lines.items():
         if found:

@@ -64,9 +64,7 @@ DUE = (
     .where(_DUE)
     .group_by(_run.machine, _run.queue, _run.waiting_for)
 )
-PARKED = (
-    sa.select(_run.waiting_for, sa.func.count().label("runs")).where(_PARKED).group_by(_run.machine, _run.waiting_for)
-)
+PARKED = sa.select(_run.waiting_for, sa.func.count().label("runs")).where(_PARKED).group_by(_run.machine, _run.waiting_for)
 LEASES = sa.select(sa.func.count().label("runs"), _count(_run.lease_until <= _NOW).label("overdue")).where(_HELD)
 DEAD = sa.select(_run.machine, sa.func.count().label("runs")).where(_DEAD).group_by(_run.machine)
 NAMES = sa.select(t.machines.c.machine, t.machines.c.name)
@@ -218,7 +216,7 @@ def _reviews(sql: sa.Connection, due: Any, parked: Any, now: int, theirs: int) -
 
 
 def _pace(sql: sa.Connection, now: int) -> tuple[Pace, ...]:
-    """What the newest entries of the feed say about the last minutes. Positions grow without (large) gaps, and times with them."""
+    """What the newest entries of the feed say about the last minutes. Positions grow with hardly a gap, and times with them."""
     since = max(0, (sql.execute(LAST).scalar() or 0) - TAIL)
     first = sql.execute(FIRST, {"since": since}).scalar() if since else None
     begins = [now - window // timedelta(microseconds=1) for window in WINDOWS]

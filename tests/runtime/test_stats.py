@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -128,6 +129,10 @@ def test_budgets_of_tenants_are_shown_against_their_limits(tmp_path: Path) -> No
     asyncio.run(main())
 
 
+def becoming(state: str) -> Callable[[str | None], tuple[str, object]]:
+    return lambda _: (state, None)
+
+
 def test_breakers_that_workers_share_are_shown_the_open_ones_first(tmp_path: Path) -> None:
     async def main() -> None:
         async with Runtime(f"sqlite:///{tmp_path}/fleet.db", settings=Settings(take="none")) as rt:
@@ -138,8 +143,7 @@ def test_breakers_that_workers_share_are_shown_the_open_ones_first(tmp_path: Pat
                 "tool:c": breaker.Circuit(open=True, until=now, pause=9, prober="me", lease=now + 60_000_000),
             }
             for name, circuit in states.items():
-                text = breaker.dump(circuit)
-                await rt._store.submit(port.Adjust(f"breaker:{name}", lambda _, text=text: (text, None)))
+                await rt._store.submit(port.Adjust(f"breaker:{name}", becoming(breaker.dump(circuit))))
             found = (await rt.stats()).breakers
         assert [(each.dependency, each.state, each.failures) for each in found] == [
             ("model:b", "open", 8),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import sqlalchemy.dialects.sqlite
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from statecraft.clock import instant
 from statecraft.records import Status, Waiting
@@ -79,7 +79,10 @@ def test_open_runs_are_counted_by_status_and_by_where_they_stand_and_ended_ones_
 
 
 def test_places_of_very_many_runs_are_said_to_be_a_part(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    some = {name: (status, sa.text("SELECT 1 AS machine, 'draft' AS state, 20001 AS runs")) for name, (status, _) in figures.PLACES.items()}
+    some = {
+        name: (status, sa.text("SELECT 1 AS machine, 'draft' AS state, 20001 AS runs"))
+        for name, (status, _) in figures.PLACES.items()
+    }
     monkeypatch.setattr(figures, "PLACES", some)
 
     async def story(store: SqlStore) -> None:
@@ -159,11 +162,11 @@ def test_a_window_longer_than_the_tail_of_the_feed_is_judged_by_the_tail(url: st
 
     async def story(store: SqlStore) -> None:
         now = 10_000 * SECOND
-        for age in (3_000, 40, 20):
-            run = await rig.begun(store, rig.running())
+        runs = [await rig.begun(store) for _ in range(3)]
+        for run, age in zip(runs, (3_000, 40, 20), strict=True):
             run.at = now - age * SECOND
             await store.submit(run.move("asked"))
-        await store.submit(replace(run.ask_person(), at=now))
+        await store.submit(replace(runs[-1].ask_person(), at=now))
         pace = (await stats(store, now)).pace
         assert [each.over for each in pace] == [timedelta(seconds=20) - timedelta(microseconds=1)] * 3
         assert [round(each.moves, 3) for each in pace] == [0.05] * 3
@@ -185,7 +188,14 @@ def test_a_worker_is_alive_then_lost_or_stopped(url: str) -> None:
     async def story(store: SqlStore) -> None:
         await store.submit(BEAT)
         (ann,) = (await stats(store)).workers
-        assert (ann.owner, ann.state, ann.held, ann.concurrency, ann.machines, ann.queues) == ("ann", "alive", 2, 8, ("paper",), ())
+        assert (ann.owner, ann.state, ann.held, ann.concurrency, ann.machines, ann.queues) == (
+            "ann",
+            "alive",
+            2,
+            8,
+            ("paper",),
+            (),
+        )
         assert (await stats(store, NOW + 31 * SECOND)).workers[0].state == "lost"
         await store.submit(replace(BEAT, at=NOW + 40 * SECOND, held=0, stopped=True))
         (ann,) = (await stats(store, NOW + 99 * SECOND)).workers
@@ -207,11 +217,10 @@ def test_counters_are_sums_and_outlive_the_rows_of_workers_that_are_gone(url: st
     async def story(store: SqlStore) -> None:
         await store.submit(BEAT)
         await store.submit(replace(BEAT, owner="bob"))
-        for days in (2, 4):
-            after = NOW + days * beats.SILENCE
-            await store.submit(replace(BEAT, owner=f"eve {days}", at=after))
-            found = await stats(store, after)
-            assert [worker.owner for worker in found.workers] == [f"eve {days}"]
+        for owner, days in (("eve", 2), ("zoe", 4)):
+            await store.submit(replace(BEAT, owner=owner, at=NOW + days * beats.SILENCE))
+            assert [worker.owner for worker in (await stats(store)).workers] == [owner]
+        found = await stats(store)
         assert (found.moves, found.refused, found.taken_over) == (40, 4, 12)
 
     rig.within(url, story)
@@ -241,7 +250,9 @@ def test_schedules_and_alerts_tell_how_late_they_are(url: str) -> None:
     with closing(sqlite3.connect(rig.path_of(url))) as raw, raw:
         raw.execute("INSERT INTO channels(channel, since) VALUES('ops', 1)")
         raw.execute("INSERT INTO outbox(event, kind, at, body) VALUES(zeroblob(16), 'x', 1, '{}')")
-        raw.execute("INSERT INTO deliveries(event, channel, attempts, due_at) VALUES(zeroblob(16), 'ops', 0, ?)", (NOW - 5 * SECOND,))
+        raw.execute(
+            "INSERT INTO deliveries(event, channel, attempts, due_at) VALUES(zeroblob(16), 'ops', 0, ?)", (NOW - 5 * SECOND,)
+        )
         raw.execute(
             "INSERT INTO schedules(name, machine, rule, next_at, created_at, updated_at, queue, priority, input)"
             " VALUES('daily', 'paper', '@daily', ?, 1, 1, 'default', 0, '{}')",
@@ -281,7 +292,7 @@ def test_no_figure_reads_a_whole_table(name: str, url: str) -> None:
     async def story(store: SqlStore) -> None: ...
 
     rig.within(url, story)
-    text = str(QUERIES[name].compile(dialect=sa.dialects.sqlite.dialect()))
+    text = str(QUERIES[name].compile(dialect=sqlite_dialect()))
     values = [1] * text.count("?")
     with closing(sqlite3.connect(rig.path_of(url))) as raw:
         plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
-import sqlalchemy.dialects.postgresql
 
 from benchmarks.crowded import NOW, Mix, fill
 from statecraft.store import beats, figures, open_store
@@ -18,7 +17,9 @@ from statecraft.store.port import Beat
 
 pytestmark = pytest.mark.slow
 
-QUERIES: dict[str, sa.Select[Any]] = {
+DIALECT = sa.make_url("postgresql+psycopg://").get_dialect()()
+
+QUERIES: dict[str, sa.Select[*tuple[Any, ...]]] = {
     "ready": figures.READY,
     "due": figures.DUE,
     "parked": figures.PARKED,
@@ -50,7 +51,10 @@ def test_figures_of_many_runs_are_counted_and_no_plan_reads_ended_ones(postgres_
         (queue,) = found.queues
         assert (queue.depth, queue.delayed, queue.queue) == (200, 100, "default")
         assert found.reviews == 50
-        assert [(place.state, place.status, place.runs) for place in found.places] == [("begin", "waiting", 250), ("begin", "ready", 100)]
+        assert [(place.state, place.status, place.runs) for place in found.places] == [
+            ("begin", "waiting", 250),
+            ("begin", "ready", 100),
+        ]
         assert (found.moves, found.refused, found.taken_over) == (30, 3, 9)
         assert [worker.owner for worker in found.workers] == ["eve"]
         assert [pace.window for pace in found.pace] == [timedelta(minutes=minutes) for minutes in (1, 5, 60)]
@@ -58,9 +62,9 @@ def test_figures_of_many_runs_are_counted_and_no_plan_reads_ended_ones(postgres_
     asyncio.run(main())
     with psycopg.connect(postgres_url) as raw:
         for name, query in QUERIES.items():
-            text = str(query.compile(dialect=sa.dialects.postgresql.psycopg.dialect()))
+            text = str(query.compile(dialect=DIALECT))
             values = {"now": NOW, "since": 0, "from_0": 1, "from_1": 1, "from_2": 1, "param_1": 20_000, "kind_1": "transition"}
             names = {**values, **{key: value for key, value in query.compile().params.items() if value is not None}}
-            ((plan,),) = raw.execute(f"EXPLAIN (FORMAT JSON) {text}", names).fetchall()  # type: ignore[arg-type]
+            ((plan,),) = raw.execute(f"EXPLAIN (FORMAT JSON) {text}", names).fetchall()
             found = plan if isinstance(plan, list) else json.loads(plan)
             assert "runs" not in scanned(found[0]["Plan"]), (name, found)
