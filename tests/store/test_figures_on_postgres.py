@@ -65,6 +65,6 @@ def test_figures_of_many_runs_are_counted_and_no_plan_reads_ended_ones(postgres_
             text = str(query.compile(dialect=DIALECT))
             values = {"now": NOW, "since": 0, "from_0": 1, "from_1": 1, "from_2": 1, "param_1": 20_000, "kind_1": "transition"}
             names = {**values, **{key: value for key, value in query.compile().params.items() if value is not None}}
-            ((plan,),) = raw.execute(f"EXPLAIN (FORMAT JSON) {text}", names).fetchall()
+            ((plan,),) = raw.execute(f"EXPLAIN (FORMAT JSON) {text}".encode(), names).fetchall()
             found = plan if isinstance(plan, list) else json.loads(plan)
             assert "runs" not in scanned(found[0]["Plan"]), (name, found)
