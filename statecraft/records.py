@@ -141,6 +141,8 @@ class RunRecord:
     """Higher goes first within its queue."""
     degraded: bool = False
     """A bound of the whole run (its deadline, a budget, its step limit) led it on to what is less than was asked for."""
+    taken_from: str | None = None
+    """In the answer to a claim: who held it until then, if it was running."""
 
 
 @dataclass(frozen=True, slots=True)

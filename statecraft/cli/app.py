@@ -22,6 +22,7 @@ from statecraft.cli.review import review
 from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
+from statecraft.cli.stats import stats
 
 
 class App(click.Group):
@@ -75,7 +76,7 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start"),
-    "Look": ("runs", "show", "watch"),
+    "Look": ("runs", "show", "watch", "stats"),
     "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
@@ -92,5 +93,22 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, dlq, replay, schedule, check, diagram, migrate):
+for _verb in (
+    demo,
+    start,
+    runs,
+    show,
+    watch,
+    stats,
+    send,
+    review,
+    resume,
+    cancel,
+    dlq,
+    replay,
+    schedule,
+    check,
+    diagram,
+    migrate,
+):
     app.add_command(_verb)

@@ -26,6 +26,8 @@ from statecraft.records import (
     TransitionRecord,
     Usage,
 )
+from statecraft.stats.figures import Figures
+from statecraft.store.beats import Beat
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
@@ -36,6 +38,7 @@ __all__ = [
     "Adjust",
     "Amount",
     "Attempt",
+    "Beat",
     "Blob",
     "Call",
     "CallReview",
@@ -238,6 +241,7 @@ Write = (
     | Drop
     | Redrive
     | ScheduleWrite
+    | Beat
 )
 
 
@@ -346,6 +350,10 @@ class Store(Protocol):
 
     async def next_schedule(self, machines: Sequence[str]) -> int | None:
         """The earliest instant at which `due_schedules` of these machines answers something; None if none."""
+        ...
+
+    async def figures(self, now: int) -> Figures:
+        """Operating figures as of `now`, without what only settings tell: budgets' limits, and what a breaker's state means."""
         ...
 
     async def diagnosis(self, run_id: bytes) -> str | None:

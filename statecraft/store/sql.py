@@ -22,7 +22,8 @@ from statecraft.records import (
     ScheduleRecord,
     TransitionRecord,
 )
-from statecraft.store import accounts, asked, claims, dead, reads, schedules, schema
+from statecraft.stats.figures import Figures
+from statecraft.store import accounts, asked, claims, dead, figures, reads, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -165,6 +166,9 @@ class SqlStore:
 
     async def next_schedule(self, machines: Sequence[str]) -> int | None:
         return await self._read(lambda sql: schedules.earliest(sql, machines))
+
+    async def figures(self, now: int) -> Figures:
+        return await self._read_on(lambda sql: figures.figures(sql, now, self._database.shift))
 
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))

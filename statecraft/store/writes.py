@@ -13,6 +13,7 @@ from statecraft.store import statements as s
 from statecraft.store.port import (
     Adjust,
     Attempt,
+    Beat,
     Blob,
     Call,
     CallReview,
@@ -53,7 +54,21 @@ Plain = Start | Move | Call | Attempt | Park
 Step = Write | MachineSpec
 """What a store writes."""
 
-ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec, Redrive, Drop, *get_args(ScheduleWrite))
+ALONE = (
+    Claim,
+    ClaimDue,
+    Renew,
+    Cancel,
+    Reserve,
+    Settle,
+    Adjust,
+    Decide,
+    Beat,
+    MachineSpec,
+    Redrive,
+    Drop,
+    *get_args(ScheduleWrite),
+)
 """Writes that must look before they write."""
 
 

@@ -106,8 +106,12 @@ CREATE INDEX ix_schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
 
 CREATE INDEX ix_deliveries_due ON deliveries (channel, due_at) WHERE due_at IS NOT NULL;
 
-CREATE INDEX ix_runs_due ON runs (machine, queue, due_at) WHERE status = 'waiting' AND due_at IS NOT NULL;
+CREATE INDEX ix_runs_dead ON runs (machine, finished_at) WHERE status = 'dead';
 
-CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn) WHERE status = 'ready';
+CREATE INDEX ix_runs_due ON runs (machine, queue, due_at, waiting_for) WHERE status = 'waiting' AND due_at IS NOT NULL;
+
+CREATE INDEX ix_runs_parked ON runs (machine, waiting_for) WHERE status = 'waiting' AND due_at IS NULL;
+
+CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn, due_at) WHERE status = 'ready';
 
 CREATE INDEX ix_runs_turn ON runs (queue, tenant, turn);
