@@ -35,6 +35,9 @@ EVENTS = frozenset(
         "gate.reminder",
         "store.refused",
         "store.failed",
+        "worker.started",
+        "worker.draining",
+        "worker.stopped",
     }
 )
 """Every event name this library emits."""

@@ -100,6 +100,9 @@ class Family:
             tenant=held.tenant,
             parent=held.run_id,
             draws=inherited(held),
+            queue=held.queue,
+            priority=held.priority,
+            share=self._services.settings.shares.get(held.tenant or "", 1.0),
         )
         raw = cast(bytes, await held.visit.write(start))
         if raw == row.run_id:

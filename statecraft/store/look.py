@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, claims, decisions
-from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
+from statecraft.store import accounts, claims, decisions, due
+from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Release, Renew, Reserve, Settle
 from statecraft.store.writes import Rows, Step
 
 
@@ -18,9 +18,11 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
         case Claim():
             return claims.claim(sql, write, rows)
         case ClaimDue():
-            return claims.claim_due(sql, write, rows)
+            return due.claim_due(sql, write, rows)
         case Renew():
             return claims.renew(sql, write, rows)
+        case Release():
+            return claims.release(sql, write, rows)
         case Cancel():
             claims.cancel(sql, write, rows)
             return None

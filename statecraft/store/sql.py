@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable
 from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, reads, schema, sqlite
+from statecraft.store import accounts, asked, claims, due, reads, schema, sqlite
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.port import Loaded, MachineSpec, Write
@@ -112,8 +112,14 @@ class SqlStore:
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         return await self._read_on(lambda sql: reads.runs(sql, which))
 
-    async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
-        return await self._read(lambda sql: claims.next_due(sql, machines, only))
+    async def next_due(
+        self,
+        machines: Sequence[int],
+        only: frozenset[bytes] | None,
+        queues: Sequence[str] = ("default",),
+        limits: Sequence[tuple[str, int]] = (),
+    ) -> int | None:
+        return await self._read(lambda sql: due.next_due(sql, machines, only, queues, limits))
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]:
         return await self._read_on(lambda sql: reads.history(sql, run_id))

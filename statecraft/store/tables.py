@@ -184,11 +184,12 @@ def _ripe(name: str, status: Status, *columns: str) -> None:
 
 
 _partial("uq_run_key", "key", unique=True)
-_partial("ix_runs_lease", "lease_until")
+index_where("ix_runs_lease", runs.c.lease_until.is_not(None), runs.c.machine, runs.c.lease_until)
 _partial("ix_runs_parent", "parent", "finished_at")
 _ripe("ix_runs_due", Status.WAITING, "machine", "queue", "due_at")
 _ripe("ix_runs_ready", Status.READY, "machine", "queue", "priority", "turn")
-sa.Index("ix_runs_turn", runs.c.queue, runs.c.tenant, runs.c.turn)
+sa.Index("ix_runs_turn", runs.c.queue, runs.c.priority, runs.c.tenant, runs.c.turn)
+sa.Index("ix_runs_latest", runs.c.queue, runs.c.priority, runs.c.turn)
 
 calls = table(
     "calls",
