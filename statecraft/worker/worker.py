@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import cast
 from weakref import WeakValueDictionary
 
 from statecraft import trace
 from statecraft.calls.call import canonical
 from statecraft.calls.classify import said
+from statecraft.calls.lease import Leases
 from statecraft.calls.visit import Visit
 from statecraft.clock import micros
 from statecraft.engine.held import Held, hold
@@ -23,16 +26,16 @@ from statecraft.engine.settings import Settings
 from statecraft.engine.step import Engine
 from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable
 from statecraft.machine.definition import Definition
-from statecraft.records import RunFilter, RunRecord, Status
+from statecraft.records import RunRecord, Status
 from statecraft.store import port
+from statecraft.worker.renewal import Renewal
+from statecraft.worker.waits import either
 
 _AT_ONCE = 100
 """Most runs claimed in one write."""
 
 _PATIENCE = 3
 """Failures of a loop in a row that are no passing trouble any more."""
-
-_ALL = 1_000_000
 
 ANY = b""
 """In the place of a run's id: whichever run changes."""
@@ -41,15 +44,20 @@ ANY = b""
 class Worker:
     """Advances runs under leases of `owner`. Started and stopped by the runtime."""
 
-    def __init__(self, engine: Engine, owner: str, definitions: Mapping[int, Definition]) -> None:
+    def __init__(self, engine: Engine, owner: str, definitions: Mapping[int, Definition], leases: Leases) -> None:
         self.engine = engine
         self.owner = owner
         self.definitions = definitions
         """Machine number to definition; grows as machines are registered."""
         self.failures: dict[bytes, BaseException] = {}
         """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
-        self._store, self._clock = engine.store, engine.clock
+        self.counts = Counter[str]()
+        """What became of runs here: `claimed`, `ended`, `parked`, `handed back`, `lost`."""
+        self.draining = False
+        """Whether no more runs are taken, and those in hand are handed back."""
+        self._store, self._clock, self._leases = engine.store, engine.clock, leases
         self._settings: Settings = engine.services.settings
+        self._limits = tuple(self._settings.machine_limits.items())
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
         self._taking: set[bytes] = set()
         """Runs on their way into `_driving`: they take room already, and nobody else here may take them."""
@@ -60,7 +68,14 @@ class Worker:
         self._poked = asyncio.Event()
         self._wanting = False
         """Whether runs may be due that there was no room for."""
-        self._renewed_at = 0
+        self._idling = False
+        """Whether somebody waits for `_idle`."""
+        self._idle = asyncio.Event()
+        """Set when nothing was in hand, and nothing due, at the last look."""
+        self._returning: set[asyncio.Task[None]] = set()
+        """Runs on their way out of our hands."""
+        self._renewal = Renewal(self._clock, leases, micros(self._settings.lease), self._try_to_renew, self._overdue)
+        leases.hurry, leases.quiet = self._renewal.hurry, self._hand_back_in_call
         self._loops: list[asyncio.Task[None]] = []
         self._troubles: dict[str, tuple[int, Exception]] = {}
         """By loop: how often it failed in a row, and why the last time."""
@@ -69,8 +84,8 @@ class Worker:
 
     def start(self) -> None:
         """Begin to renew leases and, unless told to take none, to look for due runs."""
-        self._renewed_at = self._clock.now()
-        self._loops.append(asyncio.create_task(self._renew_for_ever(), name="statecraft renew"))
+        self._renewal.good_at = self._clock.now()
+        self._loops.append(asyncio.create_task(self._renewal.for_ever(), name="statecraft renew"))
         if self._settings.take != "none":
             self._loops.append(asyncio.create_task(self._poll_for_ever(), name="statecraft poll"))
 
@@ -88,23 +103,59 @@ class Worker:
             self._trouble("hand back", error)  # The leases end by themselves.
 
     async def _hand_back(self) -> None:
-        """Make all runs that are ours ready for others, those that were just being claimed included."""
-        # Writes are applied in order: with an answer to this one, the fate of every write that was cut off is known.
-        await self._store.submit(port.Renew((), self.lease_until))
-        held = await self._store.runs(RunFilter(status=Status.RUNNING, limit=_ALL))
-        await asyncio.gather(*(self._make_ready(run) for run in held if run.owner == self.owner))
+        """Make all runs that are ours ready for others, those that were just being claimed included: writes are applied
+        in order, so every write that was cut off has its fate by then."""
+        self.counts["handed back"] += cast(int, await self._store.submit(port.Release(self.owner, self._clock.now())))
 
-    async def _make_ready(self, run: RunRecord) -> None:
+    async def drain(self, grace: timedelta) -> None:
+        """Take nothing more and let go of everything, then stop.
+
+        Calls under way may finish within `grace`; no new one begins, and each run is handed back to others at its next
+        point in the journal. What is still in hand after that is cut off, as by `stop`.
+        """
+        self.draining = True
+        self._leases.drain()
+        limit = self._clock.timeout(grace.total_seconds())
+        try:
+            async with limit:
+                while self._driving or self._returning:
+                    await self.changing(ANY).wait()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        await self.stop()
+
+    def _hand_back_in_call(self, run_id: bytes) -> None:
+        """Hand back a run whose handler is about to make a call, and makes no other."""
+        held, task = self._driving.get(run_id, (None, None))
+        if held is None or task is None or held.visit.over is not None:
+            return
+        self._lose(run_id, "this worker drains")
+        task.cancel()
+        returning = asyncio.create_task(self._return(held))
+        self._returning.add(returning)
+        returning.add_done_callback(self._returned)
+
+    def _returned(self, task: asyncio.Task[None]) -> None:
+        self._returning.discard(task)
+        self.signal(ANY)
+
+    async def _return(self, held: Held) -> None:
+        """Make one run ready for others. It keeps its turn."""
         now = self._clock.now()
-        ready = port.Park(bytes.fromhex(run.id), run.seq, run.epoch, now, port.Head(Status.READY, due_at=now))
-        with contextlib.suppress(Fenced):  # Somebody took it over or ended it meanwhile.
+        ready = port.Park(held.run_id, held.seq, held.epoch, now, port.Head(Status.READY, due_at=now))
+        with contextlib.suppress(StoreError):  # Somebody has it already, or will when its lease ends.
             await self._store.submit(ready)
+            self.counts["handed back"] += 1
+            trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": "handed back"})
 
     # --- taking runs -------------------------------------------------------------------------------------------------
 
     @property
     def free(self) -> int:
         """How many more runs may be held."""
+        if self.draining:
+            return 0
         return self._settings.concurrency - len(self._driving) - len(self._taking)
 
     @property
@@ -121,12 +172,13 @@ class Worker:
         finally:
             self._taking.discard(run_id)
 
-    def drive(self, held: Held) -> None:
-        """Advance a claimed run in the background until it parks, ends or is lost."""
+    def drive(self, held: Held, claimed_at: int) -> None:
+        """Advance a claimed run in the background until it parks, ends or is lost. Its lease counts from `claimed_at`."""
         self._keep(held.run_id)
         self.failures.pop(held.run_id, None)
         if held.run_id in self._driving:
             self.abandon(held.run_id, "it was claimed again")
+        self._leases.renewed(held.run_id, claimed_at)
         task = asyncio.create_task(self._drive(held), name=f"statecraft run {held.id}")
         self._driving[held.run_id] = (held, task)
         # Not at the end of the coroutine: a task that is cancelled before it began never comes there.
@@ -136,7 +188,8 @@ class Worker:
         found = self._driving.get(held.run_id)
         if found is not None and found[0] is held:
             del self._driving[held.run_id]
-        if self._wanting:
+            self._leases.forget(held.run_id)
+        if self._wanting or (self._idling and not self._driving):
             self.poke()
         self.signal(held.run_id)
 
@@ -155,7 +208,7 @@ class Worker:
                 epoch = held.epoch
             else:
                 with self.room_for(run_id):
-                    await self._take(run)
+                    await self._take(run, claim.now)
                 return True
         return False
 
@@ -176,9 +229,10 @@ class Worker:
         """Look for due runs now."""
         self._poked.set()
 
-    async def _take(self, run: RunRecord) -> None:
+    async def _take(self, run: RunRecord, claimed_at: int) -> None:
         """Bring a claimed run into memory and advance it."""
         run_id = bytes.fromhex(run.id)
+        self.counts["claimed"] += 1
         trace.emit("run.claimed", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
         try:
             loaded = await self._store.load(run_id)
@@ -192,7 +246,8 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - what cannot be read back must not be claimed over and over
             await self._unreadable(run, error)
         else:
-            self.drive(held)
+            if not self.draining:  # Else it goes back with the rest.
+                self.drive(held, claimed_at)
 
     async def _unreadable(self, run: RunRecord, error: Exception) -> None:
         reason = f"the history of {run.id} cannot be read back by this code: {said(error)}"[:1000]
@@ -206,12 +261,17 @@ class Worker:
     async def _drive(self, held: Held) -> None:
         try:
             outcome = await self._advance(held)
-            if isinstance(outcome, Parked):
+            if outcome is None:
+                await self._return(held)
+            elif isinstance(outcome, Parked):
+                self.counts["parked"] += 1
                 self.poke()
             else:
+                self.counts["ended"] += 1
                 self._own.discard(held.run_id)
                 await self.ended(held.run_id, is_child=held.parent is not None)
         except Fenced:
+            self.counts["lost"] += 1
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
             self.failures[held.run_id] = error
@@ -222,11 +282,14 @@ class Worker:
             self.failures[held.run_id] = error
             raise
 
-    async def _advance(self, held: Held) -> Outcome:
-        """Step until the run stands still. What a step would raise again at every claim ends the run."""
+    async def _advance(self, held: Held) -> Outcome | None:
+        """Step until the run stands still; None if it must be handed back. What a step would raise again at every claim
+        ends the run."""
         try:
             outcome = await self.engine.step(held)
             while isinstance(outcome, Moved):
+                if self.draining:
+                    return None
                 outcome = await self.engine.step(held)
         except (Fenced, StoreUnavailable, StoreFull):
             raise
@@ -255,14 +318,13 @@ class Worker:
         """
         if is_child:
             self.poke()
-        if all(held.parent is None or held.run_id == run_id for held, _ in self._driving.values()):
-            return
+        # Whose ancestor ended has a parent that has ended: its own end, or the end of one above, ended that too.
+        children = [(held.run_id, held.parent) for held, _ in self._driving.values() if held.parent and held.run_id != run_id]
         with contextlib.suppress(StoreError):
-            for child in await self._store.runs(RunFilter(parent=run_id.hex(), limit=_ALL)):
-                if child.status is Status.CANCELLED:
-                    raw = bytes.fromhex(child.id)
-                    self.forget(raw)
-                    await self.ended(raw)
+            for parent in {parent for _, parent in children}:
+                if parent == run_id.hex() or (await self._store.run(bytes.fromhex(parent))).status.closed:
+                    for child in (child for child, above in children if above == parent):
+                        self.forget(child)
 
     def _lose(self, run_id: bytes, why: str) -> None:
         """Let the handler make no further call, even if it catches its cancellation."""
@@ -285,16 +347,7 @@ class Worker:
 
     async def until(self, changed: asyncio.Event) -> None:
         """Return when the event is set, or after the polling interval, since a run may change elsewhere too."""
-        await self._either(changed, self._settings.poll.total_seconds())
-
-    async def _either(self, event: asyncio.Event, seconds: float) -> None:
-        signals: list[Coroutine[Any, Any, object]] = [event.wait(), self._clock.sleep(seconds)]
-        waits = [asyncio.ensure_future(signal) for signal in signals]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await either(self._clock, changed, self._settings.poll.total_seconds())
 
     # --- the two loops -----------------------------------------------------------------------------------------------
 
@@ -312,60 +365,88 @@ class Worker:
     async def _poll_for_ever(self) -> None:
         while True:
             self._poked.clear()
-            pause = self._settings.poll.total_seconds()
+            pause = self._poll()
             try:
                 pause = await self._claim_due()
                 self._troubles.pop("poll", None)
             except Exception as error:  # noqa: BLE001 - nothing may end the poller
                 self._trouble("poll", error)
-            await self._either(self._poked, pause)
+            await either(self._clock, self._poked, pause)
+
+    def _poll(self) -> float:
+        """Seconds to the next look. Drawn, so that workers that began together do not go on looking together."""
+        return self._settings.poll.total_seconds() * (1 - self.engine.services.ids.uniform() / 2)
 
     async def _claim_due(self) -> float:
         """Take what is due; answer how many seconds nothing will be."""
         only = frozenset(self._own) if self._settings.take == "own" else None
-        machines, poll = tuple(self.definitions), self._settings.poll.total_seconds()
-        self._wanting = self.free <= 0
-        if self._wanting or not machines or (only is not None and not only):
+        machines, poll, queues = tuple(self.definitions), self._poll(), self._settings.queues
+        # The end of a run of a limited machine makes room for another one.
+        self._wanting = self.free <= 0 or bool(self._limits)
+        if self.free <= 0 or not machines or (only is not None and not only):
             return poll
-        if self._driving and self._clock.now() - self._renewed_at >= micros(self._settings.lease):
+        now = self._clock.now()
+        if self._driving and now - self._renewal.good_at >= micros(self._settings.lease) // 2:
             await self._renew()  # Something kept us from it; our own runs must not look as if nobody held them.
-        claim = port.ClaimDue(self.owner, self._clock.now(), self.lease_until, machines, min(self.free, _AT_ONCE), only)
+            now = self._clock.now()
+        room = min(self.free, _AT_ONCE)
+        claim = port.ClaimDue(self.owner, now, self.lease_until, machines, room, only, queues, self._limits)
         taken = cast(list[RunRecord], await self._store.submit(claim))
         with contextlib.ExitStack() as rooms:
             for run in taken:
                 rooms.enter_context(self.room_for(bytes.fromhex(run.id)))
-            await self._take_all(taken)
+            await self._take_all(taken, claim.now)
         if taken:
             return 0.0
-        due = await self._store.next_due(machines, only)
+        due = await self._store.next_due(machines, only, queues, self._limits)
+        if not self._driving and (due is None or due > self._clock.now()):
+            self._idle.set()
         return poll if due is None else min(poll, max(0.0, (due - self._clock.now()) / 1_000_000))
 
-    async def _take_all(self, taken: Sequence[RunRecord]) -> None:
+    async def idle(self) -> None:
+        """Return when nothing is in hand here and nothing is due."""
+        self._idling = True
+        self._idle.clear()
+        self.poke()
+        await self._idle.wait()
+
+    async def _take_all(self, taken: Sequence[RunRecord], claimed_at: int) -> None:
         for run in taken:
             try:
-                await self._take(run)
+                await self._take(run, claimed_at)
             except StoreError as error:  # The others may be well; this one's lease ends, and it is claimed again.
                 self.failures[bytes.fromhex(run.id)] = error
                 self._trouble("take", error)
             else:
                 self._troubles.pop("take", None)
 
-    async def _renew_for_ever(self) -> None:
-        while True:
-            await self._clock.sleep(self._settings.lease.total_seconds() / 3)
-            try:
-                await self._renew()
-                self._troubles.pop("renew", None)
-            except Exception as error:  # noqa: BLE001 - nothing may end the renewal
-                self._trouble("renew", error)
+    async def _try_to_renew(self) -> None:
+        try:
+            await self._renew()
+            self._troubles.pop("renew", None)
+        except Exception as error:  # noqa: BLE001 - nothing may end the renewal
+            self._trouble("renew", error)
+
+    def _overdue(self, run_id: bytes, why: str) -> None:
+        """Give a run up whose lease is about to end: others may claim it."""
+        held = self._driving[run_id][0] if run_id in self._driving else None
+        self._leases.forget(run_id)
+        if held is not None:
+            self.counts["lost"] += 1
+            trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch, "reason": why})
+            self.abandon(run_id, why)
 
     async def _renew(self) -> None:
         now, epochs = self._clock.now(), {run_id: held.epoch for run_id, (held, _) in self._driving.items()}
         if epochs:
-            lost = await self._store.submit(port.Renew(tuple(epochs.items()), now + micros(self._settings.lease)))
-            for run_id in cast(list[bytes], lost):
+            renew = port.Renew(tuple(epochs.items()), now + micros(self._settings.lease))
+            lost = cast(list[bytes], await self._store.submit(renew))
+            for run_id in epochs.keys() - lost:
+                if run_id in self._driving and self._driving[run_id][0].epoch == epochs[run_id]:
+                    self._leases.renewed(run_id, now)
+            for run_id in lost:
                 held = self._driving[run_id][0] if run_id in self._driving else None
                 if held is not None and held.epoch == epochs[run_id]:  # Not claimed again by ourselves meanwhile.
                     trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
                     self.abandon(run_id, "its lease was lost")
-        self._renewed_at = now
+        self._renewal.good_at = max(now, self._renewal.good_at)
