@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt fast bench diagrams clean
+.PHONY: help demo test check fmt fast bench soak diagrams clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ fmt: $(VENV)/.ready-dev  ## put the code into the house style
 
 bench: $(VENV)/.ready-dev  ## speed and size, as ratios to a raw sqlite3 loop measured in the same run
 	@$(BIN)/python -m benchmarks
+
+MINUTES ?= 1
+soak: $(VENV)/.ready-dev  ## a fleet on a real PostgreSQL under fire: make soak MINUTES=30
+	@$(BIN)/python -m tests.fleet --minutes $(MINUTES)
 
 diagrams: $(VENV)/.ready-dev  ## redraw diagrams/ from machines/ and examples/
 	@$(BIN)/python -m statecraft.diagram.gallery machines examples diagrams

@@ -60,8 +60,8 @@ class Runtime(Looking):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
-    it may run; `llm` answers `run.llm`, or one for each machine by its name. Clock, ids and store may be passed in, for tests. Use it as an async context
-    manager; two runtimes share nothing.
+    it may run; `llm` answers `run.llm`: one model for all machines, or one for each by the machine's name. Clock, ids
+    and store may be passed in, for tests. Use it as an async context manager; two runtimes share nothing.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Runtime(Looking):
         self.llm = llm
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or RandomIds()
-        self._store = store or open_store(self.url)
+        self._store = store or open_store(self.url, clock=self._clock)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
         self._live = Hub()

@@ -19,7 +19,6 @@ from statecraft.llm.compaction import ContextPolicy, SummarizeOld
 from statecraft.llm.loops import LoopPolicy
 from statecraft.llm.prices import Price, PriceBook
 
-
 UNIT = 1_000_000
 """The greatest share of a tenant, and one over the smallest."""
 
@@ -100,4 +99,6 @@ class Settings:
                 raise ConfigError(f"settings.shares[{tenant!r}] is a number from 0.000001 to {UNIT:,}, not {share}")
         for machine, limit in self.machine_limits.items():
             if limit < 1:
-                raise ConfigError(f"settings.machine_limits[{machine!r}] is at least 1, not {limit}; take the machine away instead")
+                raise ConfigError(
+                    f"settings.machine_limits[{machine!r}] is at least 1, not {limit}"
+                )

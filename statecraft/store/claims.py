@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -82,6 +82,13 @@ def _unclaimable(run: RunRecord, write: Claim) -> Refused | None:
 
 
 _SOME = t.runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True))
+
+
+def skip_locked(query: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    """A query of heads that holds what it finds, and passes over what another writer holds."""
+    return query.with_for_update(key_share=True, skip_locked=True, of=t.runs)
+
+
 _HELD = sa.select(t.runs.c.run_id, t.runs.c.epoch).where(_SOME, t.runs.c.status == str(Status.RUNNING))
 
 
@@ -100,6 +107,7 @@ def renew(sql: sa.Connection, write: Renew, rows: Rows) -> list[bytes]:
 _HELD_BY = Query(
     sa.select(t.runs.c.run_id, t.runs.c.epoch, t.runs.c.seq)
     .where(t.runs.c.lease_until.is_not(None), t.runs.c.owner == sa.bindparam("owner"))
+    .order_by(t.runs.c.run_id)
     .with_for_update(key_share=True),
     "owner",
 )

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from statecraft.records import RunRecord, Status
 from statecraft.store import tables as t
-from statecraft.store.claims import chunks, take
+from statecraft.store.claims import chunks, skip_locked, take
 from statecraft.store.port import ClaimDue
 from statecraft.store.rows import RUNS, Row, run_record
 from statecraft.store.statements import Query
@@ -48,8 +48,7 @@ class Reason:
         given = ("machine", "queue", *(("now",) if timed else ()), "most")
         self.peek = Query(sa.select(*rank).where(*_HERE, *where).order_by(*order).limit(_MOST).offset(_ZERO), *given)
         """Only how urgent the next runs of a pair are."""
-        # No join with FOR UPDATE could pass over a row of `machines`; only the run is locked.
-        free = RUNS.with_for_update(key_share=True, skip_locked=True, of=t.runs)
+        free = skip_locked(RUNS)
         self.next = Query(free.where(*_HERE, *where).order_by(*order).limit(_MOST).offset(_ZERO), *given)
         self.some = free.where(*_SOME, *where).order_by(*order).limit(_MOST).offset(_ZERO)
         self.first = Query(
@@ -154,9 +153,7 @@ def next_due(
 
 # --- limits of machines ----------------------------------------------------------------------------------------------
 
-_VERSIONS = sa.select(t.machines.c.machine, t.machines.c.name).where(
-    t.machines.c.name.in_(sa.bindparam("names", expanding=True))
-)
+_VERSIONS = sa.select(t.machines.c.machine, t.machines.c.name).where(t.machines.c.name.in_(sa.bindparam("names", expanding=True)))
 _HELD = Query(
     sa.select(sa.func.count().label("held")).where(_HERE[0], t.runs.c.lease_until.is_not(None)),
     "machine",
