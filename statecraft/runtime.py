@@ -201,6 +201,16 @@ class Runtime(Looking):
             self._worker.look_after(run_id)
         return record
 
+    @property
+    def owner(self) -> str:
+        """The name under which this runtime holds runs."""
+        return self._worker.owner
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of runs here so far: `claimed`, `ended`, `parked`, `handed back`, `lost`."""
+        return self._worker.counts
+
     def _may_hold(self, definition: Definition, queue: str) -> bool:
         """Whether a run that is started here is advanced here at once, past everything that waits."""
         ours = self.settings.take == "own" or queue in self.settings.queues

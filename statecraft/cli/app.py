@@ -19,6 +19,7 @@ from statecraft.cli.look import runs, watch
 from statecraft.cli.review import review
 from statecraft.cli.show import show
 from statecraft.cli.start import start
+from statecraft.cli.worker import worker
 
 
 class App(click.Group):
@@ -71,7 +72,7 @@ class App(click.Group):
 
 
 SECTIONS = {
-    "Run": ("demo", "start"),
+    "Run": ("demo", "start", "worker"),
     "Look": ("runs", "show", "watch"),
     "Act": ("send", "review", "resume", "cancel", "replay"),
     "Make": ("check", "diagram"),
@@ -88,5 +89,5 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram):
+for _verb in (demo, start, worker, runs, show, watch, send, review, resume, cancel, replay, check, diagram):
     app.add_command(_verb)
