@@ -129,7 +129,9 @@ def common_settings(targets: Sequence[Target]) -> Settings:
     """The `settings` that the machines' modules agree on. Raises `ConfigError` naming what they differ in."""
     from statecraft.engine.settings import Settings
 
-    hooks = [(target, target.module.settings) for target in targets if isinstance(getattr(target.module, "settings", None), Settings)]
+    hooks = [
+        (target, target.module.settings) for target in targets if isinstance(getattr(target.module, "settings", None), Settings)
+    ]
     if not hooks:
         return Settings()
     first, settings = hooks[0]

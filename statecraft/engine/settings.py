@@ -99,6 +99,4 @@ class Settings:
                 raise ConfigError(f"settings.shares[{tenant!r}] is a number from 0.000001 to {UNIT:,}, not {share}")
         for machine, limit in self.machine_limits.items():
             if limit < 1:
-                raise ConfigError(
-                    f"settings.machine_limits[{machine!r}] is at least 1, not {limit}"
-                )
+                raise ConfigError(f"settings.machine_limits[{machine!r}] is at least 1, not {limit}")

@@ -24,7 +24,9 @@ CLAIM = ClaimDue("you", 100, FOREVER, (1,), 10)
 
 async def started(store: SqlStore, head: Head | None = None, **place: Any) -> Story:
     """A run that nobody holds."""
-    story = Story(place.pop("machine", None) or await store.register(PAPER), epoch=0 if head is None else int(head.owner is not None))
+    story = Story(
+        place.pop("machine", None) or await store.register(PAPER), epoch=0 if head is None else int(head.owner is not None)
+    )
     await store.submit(replace(story.start(head or ready()), **place))
     return story
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 from statecraft import Run, Runtime, Settings, Status, tool
 from statecraft.clock import micros
@@ -13,7 +12,7 @@ from statecraft.errors import StoreUnavailable
 from statecraft.store import port
 from statecraft.store.sql import SqlStore
 from statecraft.testing import ManualClock
-from tests.worker.test_worker import Note, Stop, one_state, slow_polls, wrapped
+from tests.worker.test_worker import Note, Stop, one_state, wrapped
 
 LEASE = timedelta(seconds=30)
 SETTINGS = Settings(lease=LEASE, poll=timedelta(hours=1), take="own", loops=None)
@@ -236,25 +235,5 @@ def test_an_intent_that_took_too_long_to_write_lets_no_attempt_follow_before_a_r
             go_on.set()
             assert (await asyncio.wait_for(rt.wait(run.id), 20)).status is Status.DONE
             assert began == [1]
-
-    asyncio.run(go())
-
-
-def test_the_end_of_a_run_among_many_children_asks_for_no_list_of_them(url: str) -> None:
-    async def go() -> None:
-        asked: list[Any] = []
-
-        async def nothing(store: SqlStore, write: port.Write) -> None: ...
-
-        store, machine = wrapped(url, nothing), one_state()
-
-        async def runs(which: Any) -> Any:
-            asked.append(which)
-            return await store.inner.runs(which)
-
-        store.runs = runs
-        async with Runtime(url, machines=[machine], store=store, settings=slow_polls(take="own")) as rt:
-            await asyncio.gather(*(rt.wait((await rt.start(machine, Note())).id) for _ in range(5)))
-        assert asked == []
 
     asyncio.run(go())
