@@ -184,8 +184,17 @@ class Runtime(Looking):
         row = first(definition, number, self._ids.run_id(now), now, payload, int(hold))
         held = port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else None
         deadline = None if definition.deadline is None else begins + micros(definition.deadline)
-        place = {"queue": queue, "priority": priority, "share": self.settings.shares.get(tenant or "", 1.0)}
-        begun = port.Start(row, held or head_until(now, begins), key, deadline, self._ids.trace_id(), tenant, **place)
+        begun = port.Start(
+            row,
+            held or head_until(now, begins),
+            key,
+            deadline,
+            self._ids.trace_id(),
+            tenant,
+            queue=queue,
+            priority=priority,
+            share=self.settings.share_of(tenant),
+        )
         with self._worker.room_for(row.run_id) if hold else contextlib.nullcontext():
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:

@@ -11,7 +11,7 @@ import click
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-class Span(click.ParamType):
+class Span(click.ParamType[timedelta]):
     """A length of time: `10s`, `500ms`, `2m`, `1.5h`, `3d`; a bare number is seconds."""
 
     name = "span"
@@ -28,7 +28,7 @@ class Span(click.ParamType):
             self.fail(f"{value!r} is too long", param, ctx)
 
 
-class When(click.ParamType):
+class When(click.ParamType[datetime]):
     """An instant in ISO 8601; without an offset it is UTC."""
 
     name = "instant"

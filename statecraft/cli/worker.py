@@ -55,7 +55,7 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
     SIGTERM or Ctrl-C once: take nothing more, let calls under way finish, hand the rest back, leave. Twice: leave at once.
     """
     found = [load_target(text) for text in targets or _of_project(session)]
-    settings = adjusted(common_settings(found), Options(**given))
+    settings = adjusted(agreed_settings(found), Options(**given))
     models = models_of(found, session)
 
     async def main() -> Exit:
@@ -125,13 +125,12 @@ def on_signals(stop: asyncio.Event, at_once: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
-def common_settings(targets: Sequence[Target]) -> Settings:
+def agreed_settings(targets: Sequence[Target]) -> Settings:
     """The `settings` that the machines' modules agree on. Raises `ConfigError` naming what they differ in."""
     from statecraft.engine.settings import Settings
 
-    hooks = [
-        (target, target.module.settings) for target in targets if isinstance(getattr(target.module, "settings", None), Settings)
-    ]
+    found = [(target, getattr(target.module, "settings", None)) for target in targets]
+    hooks = [(target, settings) for target, settings in found if isinstance(settings, Settings)]
     if not hooks:
         return Settings()
     first, settings = hooks[0]

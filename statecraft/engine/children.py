@@ -102,7 +102,7 @@ class Family:
             draws=inherited(held),
             queue=held.queue,
             priority=held.priority,
-            share=self._services.settings.shares.get(held.tenant or "", 1.0),
+            share=self._services.settings.share_of(held.tenant),
         )
         raw = cast(bytes, await held.visit.write(start))
         if raw == row.run_id:

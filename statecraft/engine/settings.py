@@ -92,7 +92,7 @@ class Settings:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")
 
     def _check_queues(self) -> None:
-        if isinstance(self.queues, str) or not self.queues or not all(self.queues):
+        if not isinstance(self.queues, tuple) or not self.queues or not all(self.queues):
             raise ConfigError(f"settings.queues is a tuple of names, such as ('default',), not {self.queues!r}")
         for tenant, share in self.shares.items():
             if not 1 / UNIT <= share <= UNIT:
@@ -100,3 +100,7 @@ class Settings:
         for machine, limit in self.machine_limits.items():
             if limit < 1:
                 raise ConfigError(f"settings.machine_limits[{machine!r}] is at least 1, not {limit}")
+
+    def share_of(self, tenant: str | None) -> float:
+        """The share of a tenant, or of the runs that belong to none."""
+        return 1.0 if tenant is None else self.shares.get(tenant, 1.0)
