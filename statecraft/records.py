@@ -115,6 +115,7 @@ class RunRecord:
     epoch: int
     """Raised by every claim; a write that names an older epoch is refused."""
     created_at: datetime
+    """When it was started; for a delayed start, once it has begun, when it began."""
     updated_at: datetime
     """When the last transition was committed or the status last changed."""
     key: str | None = None
@@ -319,3 +320,4 @@ class RunFilter:
     """At most this many, newest first."""
     tenant: str | None = None
     parent: str | None = None
+    queue: str | None = None

@@ -182,7 +182,7 @@ class _Visits:
 
     def _model(self, recorded: Sequence[CallRecord]) -> LLM:
         """The runtime's model, unless the visit asked others: which model is at hand today is not a matter of the code."""
-        ours, asked = self.services.llm, [call.name for call in recorded if call.kind == "llm"]
+        ours, asked = self.services.llm_of(self.definition.name), [call.name for call in recorded if call.kind == "llm"]
         if ours is not None and (not asked or ours.model in asked):
             return ours
         return _RecordedModel(asked[0] if asked else "none")

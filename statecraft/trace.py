@@ -48,6 +48,9 @@ EVENTS = frozenset(
         "store.reconnected",
         "store.resolved",
         "store.clock",
+        "worker.started",
+        "worker.draining",
+        "worker.stopped",
     }
 )
 """Every event name this library emits."""

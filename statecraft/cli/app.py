@@ -23,6 +23,7 @@ from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
 from statecraft.cli.stats import stats
+from statecraft.cli.worker import worker
 
 
 class App(click.Group):
@@ -75,7 +76,7 @@ class App(click.Group):
 
 
 SECTIONS = {
-    "Run": ("demo", "start"),
+    "Run": ("demo", "start", "worker"),
     "Look": ("runs", "show", "watch", "stats"),
     "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
@@ -96,6 +97,7 @@ def app() -> None:
 for _verb in (
     demo,
     start,
+    worker,
     runs,
     show,
     watch,

@@ -117,6 +117,9 @@ class Family:
             tenant=held.tenant,
             parent=held.run_id,
             draws=inherited(held),
+            queue=held.queue,
+            priority=held.priority,
+            share=self._services.settings.share_of(held.tenant),
         )
         raw = cast(bytes, await held.visit.write(start))
         if raw == row.run_id:

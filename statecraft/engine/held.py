@@ -64,7 +64,9 @@ class Held:
     used: dict[str, int] = field(default_factory=dict)
     """What the run's own meters have been charged, as far as this process knows."""
     began_at: int = 0
-    """When the run was started."""
+    """When the run was started, or when it began if its start was delayed."""
+    queue: str = "default"
+    priority: int = 0
     warned: bool = False
     """Whether this process has told of a budget warning that has no row."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
@@ -120,6 +122,8 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
         parent=None if start.parent is None else start.parent.hex(),
         draws=draws_of(start.draws),
         began_at=row.at,
+        queue=start.queue,
+        priority=start.priority,
     )
 
 
@@ -139,7 +143,9 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         data=fold(definition, loaded),
         visits=dict(loaded.visits),
         events=set(loaded.events),
-        entered_at=max(loaded.entered_at, opened.redriven_at),
+        entered_at=max(
+            loaded.entered_at, opened.redriven_at, stamp(run.created_at)
+        ),  # A delayed start was entered when it began.
         deadline_at=None if run.deadline_at is None else stamp(run.deadline_at),
         hash=loaded.hash,
         usage=before,
@@ -153,4 +159,6 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         began_at=stamp(run.created_at),
         attempts=run.attempts,
         extra_steps=loaded.extra_steps,
+        queue=run.queue,
+        priority=run.priority,
     )

@@ -19,6 +19,9 @@ from statecraft.llm.compaction import ContextPolicy, SummarizeOld
 from statecraft.llm.loops import LoopPolicy
 from statecraft.llm.prices import Price, PriceBook
 
+UNIT = 1_000_000
+"""The greatest share of a tenant, and one over the smallest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,6 +38,12 @@ class Settings:
     poison: int = 5
     """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
     Its handler may be what takes its workers down."""
+    queues: tuple[str, ...] = ("default",)
+    """Queues to take due runs from. Runs that this runtime started are its own whatever their queue, with `take="own"`."""
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By tenant, its share of the queues it uses, where 1 is the share of a tenant that is not named."""
+    machine_limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By machine, how many of its runs may be held at once by all workers together. Give every worker the same."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
@@ -75,6 +84,7 @@ class Settings:
             raise ConfigError(f"settings.meters is 'memory' or 'database', not {self.meters!r}")
         if not all(isinstance(limit, RateLimit) for limit in self.limits):
             raise ConfigError(f"settings.limits is a tuple of RateLimit, not {self.limits!r}")
+        self._check_queues()
         classify.check(self.errors)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
@@ -85,3 +95,18 @@ class Settings:
             raise ConfigError("settings.gate is a GatePolicy, or one for each environment by name")
         if not 0 <= self.pace < inf:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")
+
+    def _check_queues(self) -> None:
+        queues: object = self.queues
+        if not isinstance(queues, tuple) or not queues or not all(queues):
+            raise ConfigError(f"settings.queues is a tuple of names, such as ('default',), not {self.queues!r}")
+        for tenant, share in self.shares.items():
+            if not 1 / UNIT <= share <= UNIT:
+                raise ConfigError(f"settings.shares[{tenant!r}] is a number from 0.000001 to {UNIT:,}, not {share}")
+        for machine, limit in self.machine_limits.items():
+            if limit < 1:
+                raise ConfigError(f"settings.machine_limits[{machine!r}] is at least 1, not {limit}")
+
+    def share_of(self, tenant: str | None) -> float:
+        """The share of a tenant, or of the runs that belong to none."""
+        return 1.0 if tenant is None else self.shares.get(tenant, 1.0)

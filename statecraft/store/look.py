@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, beats, claims, dead, decisions, schedules
+from statecraft.store import accounts, beats, claims, dead, decisions, due, schedules
 from statecraft.store import scheduling as sched
 from statecraft.store.port import (
     Adjust,
@@ -19,6 +19,7 @@ from statecraft.store.port import (
     Drop,
     MachineSpec,
     Redrive,
+    Release,
     Renew,
     Reserve,
     Settle,
@@ -36,7 +37,7 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
 
 _LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
     Claim: claims.claim,
-    ClaimDue: claims.claim_due,
+    ClaimDue: due.claim_due,
     Renew: claims.renew,
     Cancel: claims.cancel,
     Reserve: accounts.reserve,
@@ -46,6 +47,7 @@ _LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
     Redrive: dead.redrive,
     Drop: dead.drop,
     Beat: lambda sql, write, _: beats.beat(sql, write),
+    Release: claims.release,
     MachineSpec: lambda sql, write, _: claims.register(sql, write),
     **dict.fromkeys(
         (sched.PutSchedule, sched.Fired, sched.PauseSchedule, sched.ResumeSchedule, sched.DropSchedule),

@@ -60,6 +60,7 @@ __all__ = [
     "PauseSchedule",
     "PutSchedule",
     "Redrive",
+    "Release",
     "Renew",
     "Reserve",
     "Reserved",
@@ -189,9 +190,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDue:
-    """Take up to `limit` claimable runs whose time has come: expired leases first, then by due time.
+    """Take up to `limit` claimable runs: expired leases first, then what waits and is due (by due time), then what is
+    ready (by priority, higher first, then by turn).
 
-    Only runs of the machine numbers given, and if `only` is given only those ids. Answers the list of runs as claimed.
+    Only runs of the machine numbers and queues given; if `only` is given, only those ids, whatever their queue. Answers the
+    list of runs as claimed.
     """
 
     owner: str
@@ -200,6 +203,18 @@ class ClaimDue:
     machines: tuple[int, ...]
     limit: int
     only: frozenset[bytes] | None = None
+    queues: tuple[str, ...] = ("default",)
+    limits: tuple[tuple[str, int], ...] = ()
+    """(machine's name, most runs of it that may be held at once by anybody, all versions together). Exact among claims
+    that name it; `Claim` and `Start` do not ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Make every run that `owner` holds ready for others. Answers how many there were."""
+
+    owner: str
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +247,7 @@ Write = (
     | Park
     | Claim
     | ClaimDue
+    | Release
     | Renew
     | Cancel
     | Reserve
@@ -321,8 +337,15 @@ class Store(Protocol):
         ...
 
     async def runs(self, which: RunFilter) -> list[RunRecord]: ...
-    async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
-        """The earliest instant at which `ClaimDue` with the same arguments can take something; None if none."""
+    async def next_due(
+        self,
+        machines: Sequence[int],
+        only: frozenset[bytes] | None,
+        queues: Sequence[str] = ("default",),
+        limits: Sequence[tuple[str, int]] = (),
+    ) -> int | None:
+        """The earliest instant at which `ClaimDue` with the same arguments can take something; None if none. For a run
+        that is ready: since when it has been."""
         ...
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]: ...

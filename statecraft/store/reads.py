@@ -137,6 +137,7 @@ def runs(sql: sa.Connection, which: RunFilter) -> list[RunRecord]:
         (t.machines.c.name, which.machine),
         (t.runs.c.key, which.key),
         (t.runs.c.tenant, which.tenant),
+        (t.runs.c.queue, which.queue),
     )
     query = rows.RUNS.order_by(t.runs.c.no.desc()).limit(which.limit)
     for column, value in wanted:

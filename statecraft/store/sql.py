@@ -23,7 +23,7 @@ from statecraft.records import (
     TransitionRecord,
 )
 from statecraft.stats.figures import Figures
-from statecraft.store import accounts, asked, claims, dead, figures, reads, schedules, schema
+from statecraft.store import accounts, asked, claims, dead, due, figures, reads, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -139,9 +139,15 @@ class SqlStore:
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         return self._ours(await self._read_on(lambda sql: reads.runs(sql, which)))
 
-    async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
-        due = await self._read(lambda sql: claims.next_due(sql, machines, only))
-        return None if due is None else due - self._database.shift
+    async def next_due(
+        self,
+        machines: Sequence[int],
+        only: frozenset[bytes] | None,
+        queues: Sequence[str] = ("default",),
+        limits: Sequence[tuple[str, int]] = (),
+    ) -> int | None:
+        at = await self._read(lambda sql: due.next_due(sql, machines, only, queues, limits))
+        return None if at is None else at - self._database.shift
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]:
         return await self._read_on(lambda sql: reads.history(sql, run_id))

@@ -225,6 +225,8 @@ TAKE = _claimed(
     | {"attempts": t.runs.c.attempts + sa.literal_column("1")}
     | _params("owner", "lease_until", "updated_at"),
 )
+BEGIN = _claimed("begin", _params("created_at"))
+"""A delayed start begins when it is claimed for the first time; before `TAKE`, which raises the epoch."""
 RENEW = _claimed("renew", _params("lease_until"), Status.RUNNING)
 CANCEL = _claimed(
     "cancel",
@@ -309,7 +311,7 @@ WAKE_BY_DECISION = _wake("wake by decision", _decided(), "of_run_id")
 
 IN_ORDER = (
     PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, DECISION, SNAPSHOT, CALL, NOTED,
-    ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
+    ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, BEGIN, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
     ADJUST, WAKE, WAKE_PARENT, WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
 )  # fmt: skip
 """What a row refers to is written before it. So a head finds its link of the journal, and no check is left for later."""

@@ -188,14 +188,15 @@ def _ripe(name: str, status: Status, *columns: str) -> None:
 
 
 _partial("uq_run_key", "key", unique=True)
-_partial("ix_runs_lease", "lease_until")
+index_where("ix_runs_lease", runs.c.lease_until.is_not(None), runs.c.machine, runs.c.lease_until)
 _partial("ix_runs_parent", "parent", "finished_at")
 _ripe("ix_runs_due", Status.WAITING, "machine", "queue", "due_at", "waiting_for")
 _ripe("ix_runs_ready", Status.READY, "machine", "queue", "priority", "turn", "due_at")
 _parked = sa.and_(runs.c.status == sa.literal_column("'waiting'"), runs.c.due_at.is_(None))
 index_where("ix_runs_parked", _parked, runs.c.machine, runs.c.waiting_for)
 index_where("ix_runs_dead", runs.c.status == sa.literal_column("'dead'"), runs.c.machine, runs.c.finished_at)
-sa.Index("ix_runs_turn", runs.c.queue, runs.c.tenant, runs.c.turn)
+sa.Index("ix_runs_turn", runs.c.queue, runs.c.priority, runs.c.tenant, runs.c.turn)
+sa.Index("ix_runs_latest", runs.c.queue, runs.c.priority, runs.c.turn)
 
 calls = table(
     "calls",

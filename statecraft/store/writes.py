@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from statecraft.ids import digest
@@ -28,6 +28,7 @@ from statecraft.store.port import (
     Move,
     Park,
     Redrive,
+    Release,
     Renew,
     Reserve,
     ScheduleWrite,
@@ -46,6 +47,8 @@ class Rows(defaultdict[s.Statement, list[s.Row]]):
         super().__init__(list)
         self.ended: list[tuple[bytes, int]] = []
         """(run, time) of the runs that these rows end; see `families`."""
+        self.turns: Mapping[bytes, int] = {}
+        """The turns of the runs that these rows start; see `fairness`."""
 
 
 Plain = Start | Move | Call | Attempt | Park
@@ -57,6 +60,7 @@ Step = Write | MachineSpec
 ALONE = (
     Claim,
     ClaimDue,
+    Release,
     Renew,
     Cancel,
     Reserve,
@@ -88,12 +92,13 @@ def _start(write: Start, rows: Rows) -> None:
     place = (link.run_id, link.machine, link.seq, link.target, str(head.status), link.epoch, 0, head.owner, head.lease_until)
     times = (_word(head.waiting_for), head.due_at, write.deadline_at, link.at, link.at, finished)
     facts = (write.key, write.trace_id, write.tenant, write.parent, head.reason, write.draws)
-    row = (*place, *times, *facts, write.queue, write.priority, 0)
+    row = (*place, *times, *facts, write.queue, write.priority, rows.turns.get(link.run_id, 0))
     if write.parent is None:
         rows[s.RUN].append(row)
     else:
         rows[s.CHILD].append((*row, write.parent))
     journal(link, "started", rows)
+    _tell(link.run_id, link.seq, link.at, head, rows)
 
 
 def _move(write: Move, rows: Rows) -> None:

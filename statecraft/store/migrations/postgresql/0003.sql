@@ -1,5 +1,7 @@
 DROP INDEX ix_runs_due;
 
+DROP INDEX ix_runs_lease;
+
 CREATE TABLE channels (
 	channel TEXT COLLATE "C" NOT NULL,
 	since BIGINT NOT NULL,
@@ -110,8 +112,12 @@ CREATE INDEX ix_runs_dead ON runs (machine, finished_at) WHERE status = 'dead';
 
 CREATE INDEX ix_runs_due ON runs (machine, queue, due_at, waiting_for) WHERE status = 'waiting' AND due_at IS NOT NULL;
 
+CREATE INDEX ix_runs_latest ON runs (queue, priority, turn);
+
+CREATE INDEX ix_runs_lease ON runs (machine, lease_until) WHERE lease_until IS NOT NULL;
+
 CREATE INDEX ix_runs_parked ON runs (machine, waiting_for) WHERE status = 'waiting' AND due_at IS NULL;
 
 CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn, due_at) WHERE status = 'ready';
 
-CREATE INDEX ix_runs_turn ON runs (queue, tenant, turn);
+CREATE INDEX ix_runs_turn ON runs (queue, priority, tenant, turn);

@@ -182,7 +182,9 @@ CREATE INDEX ix_runs_dead ON runs (machine, finished_at) WHERE status = 'dead';
 
 CREATE INDEX ix_runs_due ON runs (machine, queue, due_at, waiting_for) WHERE status = 'waiting' AND due_at IS NOT NULL;
 
-CREATE INDEX ix_runs_lease ON runs (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX ix_runs_latest ON runs (queue, priority, turn);
+
+CREATE INDEX ix_runs_lease ON runs (machine, lease_until) WHERE lease_until IS NOT NULL;
 
 CREATE INDEX ix_runs_parent ON runs (parent, finished_at) WHERE parent IS NOT NULL;
 
@@ -190,6 +192,6 @@ CREATE INDEX ix_runs_parked ON runs (machine, waiting_for) WHERE status = 'waiti
 
 CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn, due_at) WHERE status = 'ready';
 
-CREATE INDEX ix_runs_turn ON runs (queue, tenant, turn);
+CREATE INDEX ix_runs_turn ON runs (queue, priority, tenant, turn);
 
 CREATE UNIQUE INDEX uq_run_key ON runs ("key") WHERE "key" IS NOT NULL;
