@@ -92,7 +92,8 @@ class Settings:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")
 
     def _check_queues(self) -> None:
-        if not isinstance(self.queues, tuple) or not self.queues or not all(self.queues):
+        given: object = self.queues
+        if not isinstance(given, tuple) or not given or not all(given):
             raise ConfigError(f"settings.queues is a tuple of names, such as ('default',), not {self.queues!r}")
         for tenant, share in self.shares.items():
             if not 1 / UNIT <= share <= UNIT:
