@@ -47,6 +47,7 @@ class Held:
     events: set[str]
     """Names of the events that ever moved this run."""
     entered_at: int
+    """When the visit began; a redrive begins it anew."""
     deadline_at: int | None
     hash: bytes
     usage: Usage
@@ -70,6 +71,10 @@ class Held:
     """Whether this process has told of a budget warning that has no row."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
     """One per state and event."""
+    attempts: int = 0
+    """Claims since the run last got on, as of this one."""
+    extra_steps: int = 0
+    """Steps that redrives granted beyond the machine's bound."""
     snapshot_from: int = SNAPSHOT_FLOOR
     """How many payload bytes make it worth looking whether to write a snapshot."""
 
@@ -138,7 +143,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         data=fold(definition, loaded),
         visits=dict(loaded.visits),
         events=set(loaded.events),
-        entered_at=max(loaded.entered_at, stamp(run.created_at)),  # A delayed start was entered when it began.
+        entered_at=max(loaded.entered_at, opened.redriven_at, stamp(run.created_at)),  # Or when a delayed start began.
         deadline_at=None if run.deadline_at is None else stamp(run.deadline_at),
         hash=loaded.hash,
         usage=before,
@@ -152,4 +157,6 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         began_at=stamp(run.created_at),
         queue=run.queue,
         priority=run.priority,
+        attempts=run.attempts,
+        extra_steps=loaded.extra_steps,
     )

@@ -41,6 +41,9 @@ class Settings:
     """By tenant, its share of the queues it uses, where 1 is the share of a tenant that is not named."""
     machine_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """By machine, how many of its runs may be held at once by all workers together. Give every worker the same."""
+    poison: int = 5
+    """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
+    Its handler may be what takes its workers down."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
@@ -85,6 +88,8 @@ class Settings:
         classify.check(self.errors)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
+        if self.poison < 2:
+            raise ConfigError(f"settings.poison is at least 2 claims, not {self.poison}: the first may meet a bad moment")
         policies = (self.gate,) if isinstance(self.gate, GatePolicy) else tuple(self.gate.values())
         if not policies or not all(isinstance(policy, GatePolicy) for policy in policies):
             raise ConfigError("settings.gate is a GatePolicy, or one for each environment by name")

@@ -66,7 +66,7 @@ def take(run: RunRecord, write: Claim | ClaimDue, rows: Rows) -> RunRecord:
         began = min(write.now, stamp(run.due_at))
         rows[s.BEGIN].append((began, run_id, run.epoch))
         run = replace(run, created_at=instant(began))
-    held = replace(run, status=Status.RUNNING, owner=write.owner, lease_until=instant(write.lease_until))
+    held = replace(run, taken_from=run.owner, status=Status.RUNNING, owner=write.owner, lease_until=instant(write.lease_until))
     freed = replace(held, waiting_for=None, due_at=None, updated_at=instant(write.now))
     return replace(freed, epoch=run.epoch + 1, attempts=run.attempts + 1)
 
@@ -118,7 +118,7 @@ def release(sql: sa.Connection, write: Release, rows: Rows) -> int:
     """Make what somebody holds ready for others; answer how many runs that were."""
     held = _HELD_BY.ask(sql, write.owner)
     freed = (str(Status.READY), None, None, None, write.at, write.at, None, None)
-    rows[s.PARK] += ((*freed, run.run_id, run.epoch, run.seq) for run in held)
+    rows[s.HAND_BACK] += ((*freed, run.run_id, run.epoch, run.seq) for run in held)
     rows[s.FREE] += ((run.run_id,) for run in held)
     return len(held)
 

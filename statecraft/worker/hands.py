@@ -22,8 +22,10 @@ from statecraft.engine.step import Engine
 from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable
 from statecraft.machine.definition import Definition
 from statecraft.records import RunRecord, Status
+from statecraft.schedules.firing import Firing
 from statecraft.store import port
 from statecraft.worker.changes import ANY, Changes
+from statecraft.worker.counts import Counts, NotOurs
 from statecraft.worker.waits import either
 
 _PATIENCE = 3
@@ -41,12 +43,15 @@ class Hands(Changes):
         """Machine number to definition; grows as machines are registered."""
         self.failures: dict[bytes, BaseException] = {}
         """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
-        self.counts = Counter[str]()
+        self.schedules: Firing | None = None
+        """Fires schedules, if that is this worker's business."""
+        self.tally = Counter[str]()
         """What became of runs here: `claimed`, `ended`, `parked`, `handed back`, `lost`."""
         self.draining = False
         """Whether no more runs are taken, and those in hand are handed back."""
         self._store, self._clock, self._leases = engine.store, engine.clock, leases
         self._settings: Settings = engine.services.settings
+        self.counts = Counts(engine.store, engine.clock, self._settings, owner)
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
         self._taking: set[bytes] = set()
         """Runs on their way into `_driving`: they take room already, and nobody else here may take them."""
@@ -89,7 +94,8 @@ class Hands(Changes):
     def drive(self, held: Held, claimed_at: int) -> None:
         """Advance a claimed run in the background until it parks, ends or is lost. Its lease counts from `claimed_at`."""
         self._keep(held.run_id)
-        self.failures.pop(held.run_id, None)
+        if isinstance(self.failures.pop(held.run_id, None), StoreError):
+            held.attempts = 0  # It was the store that stopped it the last time, and no fault of the run.
         if held.run_id in self._driving:
             self.abandon(held.run_id, "it was claimed again")
         self._leases.renewed(held.run_id, claimed_at)
@@ -146,7 +152,8 @@ class Hands(Changes):
     async def _take(self, run: RunRecord, claimed_at: int) -> None:
         """Bring a claimed run into memory and advance it."""
         run_id = bytes.fromhex(run.id)
-        self.counts["claimed"] += 1
+        self.tally["claimed"] += 1
+        self.counts.took(run)
         trace.emit("run.claimed", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
         try:
             loaded = await self._store.load(run_id)
@@ -168,7 +175,8 @@ class Hands(Changes):
         head = port.Head(Status.DEAD, reason=reason)
         facts = {"reason": reason, "state": run.state, "seq": run.seq, "needs": "the code that wrote it, or a migration"}
         run_id = bytes.fromhex(run.id)
-        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, diagnosis=canonical(facts)))
+        death = port.Death(run.state, "Unreadable", None, canonical(facts))
+        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, death=death))
         trace.emit("run.dead", {"run_id": run.id, "state": run.state, "reason": reason})
         self.signal(run_id)
 
@@ -178,14 +186,15 @@ class Hands(Changes):
             if outcome is None:
                 await self._return(held)
             elif isinstance(outcome, Parked):
-                self.counts["parked"] += 1
+                self.tally["parked"] += 1
                 self.poke()
             else:
-                self.counts["ended"] += 1
+                self.tally["ended"] += 1
                 self._own.discard(held.run_id)
                 await self.ended(held.run_id, is_child=held.parent is not None)
-        except Fenced:
-            self.counts["lost"] += 1
+        except Fenced as error:
+            self.tally["lost"] += 1
+            self.counts.refused(error)
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
             self.failures[held.run_id] = error
@@ -200,11 +209,13 @@ class Hands(Changes):
         """Step until the run stands still; None if it must be handed back. What a step would raise again at every claim
         ends the run."""
         try:
-            outcome = await self.engine.step(held)
+            if self.engine.poisoned(held):
+                return await self.engine.give_up_poison(held)
+            outcome = self.counts.went(await self.engine.step(held))
             while isinstance(outcome, Moved):
                 if self.draining:
                     return None
-                outcome = await self.engine.step(held)
+                outcome = self.counts.went(await self.engine.step(held))
         except (Fenced, StoreUnavailable, StoreFull):
             raise
         except Exception as error:  # noqa: BLE001 - no exception leaves a run in limbo
@@ -243,7 +254,7 @@ class Hands(Changes):
     def _lose(self, run_id: bytes, why: str) -> None:
         """Let the handler make no further call, even if it catches its cancellation."""
         held, _ = self._driving[run_id]
-        held.visit.end(Fenced(f"run {held.id} is not advanced here any more: {why}"))
+        held.visit.end(NotOurs(f"run {held.id} is not advanced here any more: {why}"))
 
     async def until(self, changed: asyncio.Event) -> None:
         """Return when the event is set, or after the polling interval, since a run may change elsewhere too."""
@@ -272,7 +283,7 @@ class Hands(Changes):
         ready = port.Park(held.run_id, held.seq, held.epoch, now, port.Head(Status.READY, due_at=now))
         with contextlib.suppress(StoreError):  # Somebody has it already, or will when its lease ends.
             await self._store.submit(ready)
-            self.counts["handed back"] += 1
+            self.tally["handed back"] += 1
             trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": "handed back"})
 
     # --- trouble -----------------------------------------------------------------------------------------------------

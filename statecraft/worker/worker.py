@@ -48,6 +48,8 @@ class Worker(Hands):
         """Begin to renew leases and, unless told to take none, to look for due runs."""
         self._renewal.good_at = self._clock.now()
         self._loops.append(asyncio.create_task(self._renewal.for_ever(), name="statecraft renew"))
+        if self._settings.take == "all":
+            self.counts.tell(0, self.definitions.values())
         if self._settings.take != "none":
             self._loops.append(asyncio.create_task(self._poll_for_ever(), name="statecraft poll"))
             self._store.listen(self.poke)
@@ -62,13 +64,14 @@ class Worker(Hands):
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._hand_back()
+            await self.counts.end(self.definitions.values())
         except StoreError as error:
             self._trouble("hand back", error)  # The leases end by themselves.
 
     async def _hand_back(self) -> None:
         """Make all runs that are ours ready for others, those that were just being claimed included: writes are applied
         in order, so every write that was cut off has its fate by then."""
-        self.counts["handed back"] += cast(int, await self._store.submit(port.Release(self.owner, self._clock.now())))
+        self.tally["handed back"] += cast(int, await self._store.submit(port.Release(self.owner, self._clock.now())))
 
     async def drain(self, grace: timedelta) -> None:
         """Take nothing more and let go of everything, then stop.
@@ -95,7 +98,8 @@ class Worker(Hands):
             self._poked.clear()
             pause = self._poll()
             try:
-                pause = await self._claim_due()
+                soon = pause if self.schedules is None else await self.schedules.fire()
+                pause = min(soon, await self._claim_due())
                 self._troubles.pop("poll", None)
             except Exception as error:  # noqa: BLE001 - nothing may end the poller
                 self._trouble("poll", error)
@@ -160,12 +164,13 @@ class Worker(Hands):
         held = self._driving[run_id][0] if run_id in self._driving else None
         self._leases.forget(run_id)
         if held is not None:
-            self.counts["lost"] += 1
+            self.tally["lost"] += 1
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch, "reason": why})
             self.abandon(run_id, why)
 
     async def _renew(self) -> None:
         now, epochs = self._clock.now(), {run_id: held.epoch for run_id, (held, _) in self._driving.items()}
+        self.counts.tell(len(self._driving), self.definitions.values())
         if epochs:
             renew = port.Renew(tuple(epochs.items()), now + micros(self._settings.lease))
             lost = cast(list[bytes], await self._store.submit(renew))
