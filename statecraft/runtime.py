@@ -234,7 +234,7 @@ class Runtime(Scheduling, Redriving):
     @property
     def counts(self) -> Mapping[str, int]:
         """What became of runs here so far: `claimed`, `ended`, `parked`, `handed back`, `lost`."""
-        return self._worker.counts
+        return self._worker.tally
 
     def _may_hold(self, definition: Definition, queue: str) -> bool:
         """Whether a run that is started here is advanced here at once, past everything that waits."""

@@ -118,7 +118,7 @@ def release(sql: sa.Connection, write: Release, rows: Rows) -> int:
     """Make what somebody holds ready for others; answer how many runs that were."""
     held = _HELD_BY.ask(sql, write.owner)
     freed = (str(Status.READY), None, None, None, write.at, write.at, None, None)
-    rows[s.PARK] += ((*freed, run.run_id, run.epoch, run.seq) for run in held)
+    rows[s.HAND_BACK] += ((*freed, run.run_id, run.epoch, run.seq) for run in held)
     rows[s.FREE] += ((run.run_id,) for run in held)
     return len(held)
 

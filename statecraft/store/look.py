@@ -39,6 +39,7 @@ _LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
     Claim: claims.claim,
     ClaimDue: due.claim_due,
     Renew: claims.renew,
+    Release: claims.release,
     Cancel: claims.cancel,
     Reserve: accounts.reserve,
     Settle: accounts.settle,

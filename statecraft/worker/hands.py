@@ -22,6 +22,7 @@ from statecraft.engine.step import Engine
 from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable
 from statecraft.machine.definition import Definition
 from statecraft.records import RunRecord, Status
+from statecraft.schedules.firing import Firing
 from statecraft.store import port
 from statecraft.worker.changes import ANY, Changes
 from statecraft.worker.counts import Counts, NotOurs
@@ -42,7 +43,9 @@ class Hands(Changes):
         """Machine number to definition; grows as machines are registered."""
         self.failures: dict[bytes, BaseException] = {}
         """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
-        self.counts = Counter[str]()
+        self.schedules: Firing | None = None
+        """Fires schedules, if that is this worker's business."""
+        self.tally = Counter[str]()
         """What became of runs here: `claimed`, `ended`, `parked`, `handed back`, `lost`."""
         self.draining = False
         """Whether no more runs are taken, and those in hand are handed back."""
@@ -50,6 +53,7 @@ class Hands(Changes):
         self._settings: Settings = engine.services.settings
         self.figures = Counts(engine.store, engine.clock, self._settings, owner)
         """What the fleet is told of this worker."""
+        self.counts = Counts(engine.store, engine.clock, self._settings, owner)
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
         self._taking: set[bytes] = set()
         """Runs on their way into `_driving`: they take room already, and nobody else here may take them."""
@@ -150,8 +154,9 @@ class Hands(Changes):
     async def _take(self, run: RunRecord, claimed_at: int) -> None:
         """Bring a claimed run into memory and advance it."""
         run_id = bytes.fromhex(run.id)
-        self.counts["claimed"] += 1
+        self.tally["claimed"] += 1
         self.figures.took(run)
+        self.counts.took(run)
         trace.emit("run.claimed", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
         try:
             loaded = await self._store.load(run_id)
@@ -184,15 +189,16 @@ class Hands(Changes):
             if outcome is None:
                 await self._return(held)
             elif isinstance(outcome, Parked):
-                self.counts["parked"] += 1
+                self.tally["parked"] += 1
                 self.poke()
             else:
-                self.counts["ended"] += 1
+                self.tally["ended"] += 1
                 self._own.discard(held.run_id)
                 await self.ended(held.run_id, is_child=held.parent is not None)
         except Fenced as error:
-            self.counts["lost"] += 1
+            self.tally["lost"] += 1
             self.figures.refused(error)
+            self.counts.refused(error)
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
             self.failures[held.run_id] = error
@@ -209,11 +215,11 @@ class Hands(Changes):
         try:
             if self.engine.poisoned(held):
                 return await self.engine.give_up_poison(held)
-            outcome = self.figures.went(await self.engine.step(held))
+            outcome = self.figures.went(self.counts.went(await self.engine.step(held))
             while isinstance(outcome, Moved):
                 if self.draining:
                     return None
-                outcome = self.figures.went(await self.engine.step(held))
+                outcome = self.figures.went(self.counts.went(await self.engine.step(held))
         except (Fenced, StoreUnavailable, StoreFull):
             raise
         except Exception as error:  # noqa: BLE001 - no exception leaves a run in limbo
@@ -281,7 +287,7 @@ class Hands(Changes):
         ready = port.Park(held.run_id, held.seq, held.epoch, now, port.Head(Status.READY, due_at=now))
         with contextlib.suppress(StoreError):  # Somebody has it already, or will when its lease ends.
             await self._store.submit(ready)
-            self.counts["handed back"] += 1
+            self.tally["handed back"] += 1
             trace.emit("run.parked", {"run_id": held.id, "state": held.state, "why": "handed back"})
 
     # --- trouble -----------------------------------------------------------------------------------------------------

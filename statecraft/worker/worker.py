@@ -41,8 +41,33 @@ class Worker(Hands):
         """Set when nothing was in hand, and nothing due, at the last look."""
         self._renewal = Renewal(self._clock, leases, micros(self._settings.lease), self._try_to_renew, self._overdue)
         leases.hurry = self._renewal.hurry
+        self.schedules: Firing | None     def __init__(self, engine: Engine, owner: str, definitions: Mapping[int, Definition]) -> None:
+        self.engine = None
+        """Fires schedules, if that is this worker's business."""
+ engine
+        self.owner  owner
+        self.definitions = definitions
+        """Machine number to definition; grows as machines are registered."""
+        self.failures: dict[bytes, BaseException] = {}
+        """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
         self.schedules: Firing | None = None
         """Fires schedules, if that is this worker's business."""
+        self._store, self._clock = engine.store, engine.clock
+        self._settings: Settings = engine.services.settings
+        self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
+        self._taking: set[bytes] = set()
+        """Runs on their way into `_driving`: they take room already, and nobody else here may take them."""
+        self._own: set[bytes] = set()
+        """Runs to look after when only own ones are taken; empty otherwise."""
+        self._changed: WeakValueDictionary[bytes, asyncio.Event] = WeakValueDictionary()
+        """Lives as long as somebody waits."""
+        self._poked = asyncio.Event()
+        self._wanting = False
+        """Whether runs may be due that there was no room for."""
+        self._renewed_at = 0
+        self.counts = Counts(engine.store, engine.clock, self._settings, owner)
+>>=======
+>>>>>>> theirs
         self._loops: list[asyncio.Task[None]] = []
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -74,7 +99,7 @@ class Worker(Hands):
     async def _hand_back(self) -> None:
         """Make all runs that are ours ready for others, those that were just being claimed included: writes are applied
         in order, so every write that was cut off has its fate by then."""
-        self.counts["handed back"] += cast(int, await self._store.submit(port.Release(self.owner, self._clock.now())))
+        self.tally["handed back"] += cast(int, await self._store.submit(port.Release(self.owner, self._clock.now())))
 
     async def drain(self, grace: timedelta) -> None:
         """Take nothing more and let go of everything, then stop.
@@ -167,7 +192,7 @@ class Worker(Hands):
         held = self._driving[run_id][0] if run_id in self._driving else None
         self._leases.forget(run_id)
         if held is not None:
-            self.counts["lost"] += 1
+            self.tally["lost"] += 1
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch, "reason": why})
             self.abandon(run_id, why)
 
