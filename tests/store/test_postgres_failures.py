@@ -36,7 +36,7 @@ def events(caplog: pytest.LogCaptureFixture, name: str) -> list[Any]:
 class Broken:
     """A cursor that does something in the place of one command."""
 
-    def __init__(self, link: Link, command: str, instead: Callable[[Any], None]) -> None:
+    def __init__(self, link: Link, command: str, instead: Callable[[Any], object]) -> None:
         self._inner, self._command, self._instead = link._cursor, command, instead
         link._cursor = cast("Any", self)
 
@@ -90,7 +90,7 @@ def test_a_connection_that_went_while_nobody_used_it_costs_nothing(postgres_url:
 def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_lands(postgres_url: str) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         runs = [await begun(store) for _ in range(3)]
-        Broken(link, "INSERT INTO feed", lambda _: ask(postgres_url, OTHERS) and None)
+        Broken(link, "INSERT INTO feed", lambda _: ask(postgres_url, OTHERS))
         moves = [run.move("more") for run in runs]
         outcomes = await asyncio.gather(*map(store.submit, moves), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
@@ -105,7 +105,7 @@ def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_
 def test_a_connection_lost_while_the_guilty_write_is_looked_for_fails_the_batch_whole(postgres_url: str) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         run, stale = await begun(store), await begun(store)
-        Broken(link, "SAVEPOINT", lambda _: ask(postgres_url, OTHERS) and None)
+        Broken(link, "SAVEPOINT", lambda _: ask(postgres_url, OTHERS))
         stale.epoch = 7
         outcomes = await asyncio.gather(store.submit(stale.move("more")), store.submit(run.move("more")), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
@@ -208,7 +208,7 @@ def test_a_store_goes_on_after_its_server_crashed_and_came_back() -> None:
 
 
 def raised(code: str) -> psycopg.Error:
-    return cast("psycopg.Error", psycopg.errors.lookup(code)("it says"))
+    return psycopg.errors.lookup(code)("it says")
 
 
 @pytest.mark.parametrize(
