@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
     from statecraft.runtime import Runtime
+    from statecraft.schedules.rule import Cron, Every
     from statecraft.sync import Outcome, run
     from statecraft.tools import CallInfo, Tool, tool
 
@@ -158,6 +159,10 @@ _HOME = {
         "Replay",
     ),
     "runtime": ("Runtime",),
+    "schedules.rule": (
+        "Cron",
+        "Every",
+    ),
     "sync": (
         "Outcome",
         "run",
@@ -184,6 +189,7 @@ __all__ = [
     "Child",
     "ChildFailed",
     "Claude",
+    "Cron",
     "Data",
     "DeadFilter",
     "DeadLetter",
@@ -193,6 +199,7 @@ __all__ = [
     "Divergence",
     "ErrorKind",
     "Event",
+    "Every",
     "Failure",
     "GatePolicy",
     "GiveUp",

@@ -141,6 +141,8 @@ class RunRecord:
     """Higher goes first within its queue."""
     degraded: bool = False
     """A bound of the whole run (its deadline, a budget, its step limit) led it on to what is less than was asked for."""
+    taken_from: str | None = None
+    """In the answer to a claim: who held it until then, if it was running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,36 @@ class FeedEntry:
     at: datetime
     detail: Mapping[str, Json] = field(default_factory=dict)
     """A few facts to show: source, event, target; name, tokens; reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """What starts runs by the calendar."""
+
+    name: str
+    machine: str
+    """The machine's name."""
+    rule: Mapping[str, Json]
+    """When: `{"cron", "zone"}`, or `{"every", "anchor"}` with seconds and an instant. `statecraft.schedules.rule` reads it."""
+    input: Mapping[str, Json]
+    """The data its runs are started with."""
+    next_at: datetime | None
+    """The next instant for which it starts a run; None while it is paused."""
+    last_at: datetime | None
+    """The last instant for which it started a run."""
+    paused_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    """When its definition was last replaced."""
+    queue: str = "default"
+    priority: int = 0
+    tenant: str | None = None
+    missed: str = "latest"
+    """What becomes of instants at which no worker was there: `latest`, `all` or `skip`."""
+    overlap: str = "allow"
+    """Whether it starts a run while its last one is open: `allow` or `skip`."""
+    outcome: str = ""
+    """What `Runtime.schedule` did: `created`, `unchanged` or `replaced`. Empty in other answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
 from statecraft.cli.review import review
+from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
+from statecraft.cli.stats import stats
 
 
 class App(click.Group):
@@ -74,8 +76,8 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start"),
-    "Look": ("runs", "show", "watch"),
-    "Act": ("send", "review", "resume", "cancel", "dlq", "replay"),
+    "Look": ("runs", "show", "watch", "stats"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
 }
@@ -91,5 +93,22 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, dlq, replay, check, diagram, migrate):
+for _verb in (
+    demo,
+    start,
+    runs,
+    show,
+    watch,
+    stats,
+    send,
+    review,
+    resume,
+    cancel,
+    dlq,
+    replay,
+    schedule,
+    check,
+    diagram,
+    migrate,
+):
     app.add_command(_verb)

@@ -22,18 +22,23 @@ from statecraft.records import (
     ReviewRecord,
     RunFilter,
     RunRecord,
+    ScheduleRecord,
     TransitionRecord,
     Usage,
 )
+from statecraft.stats.figures import Figures
+from statecraft.store.beats import Beat
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
 from statecraft.store.redrive import Death, Drop, Redrive
+from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
 
 __all__ = [
     "Adjust",
     "Amount",
     "Attempt",
+    "Beat",
     "Blob",
     "Call",
     "CallReview",
@@ -44,17 +49,23 @@ __all__ = [
     "Death",
     "Decide",
     "Drop",
+    "DropSchedule",
+    "Fired",
     "Head",
     "Loaded",
     "MachineSpec",
     "MessageNode",
     "Move",
     "Park",
+    "PauseSchedule",
+    "PutSchedule",
     "Redrive",
     "Renew",
     "Reserve",
     "Reserved",
+    "ResumeSchedule",
     "Review",
+    "ScheduleWrite",
     "Settle",
     "Start",
     "Store",
@@ -214,7 +225,23 @@ class Cancel:
 
 
 Write = (
-    Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | Drop | Redrive
+    Start
+    | Move
+    | Call
+    | Attempt
+    | Park
+    | Claim
+    | ClaimDue
+    | Renew
+    | Cancel
+    | Reserve
+    | Settle
+    | Adjust
+    | Decide
+    | Drop
+    | Redrive
+    | ScheduleWrite
+    | Beat
 )
 
 
@@ -311,6 +338,22 @@ class Store(Protocol):
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         """What each of these meters has been charged; 0 for one that is not known."""
+        ...
+
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        """All schedules by name, or only the one of this name."""
+        ...
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        """Schedules of the machines with these names whose next instant has come, the longest due first."""
+        ...
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        """The earliest instant at which `due_schedules` of these machines answers something; None if none."""
+        ...
+
+    async def figures(self, now: int) -> Figures:
+        """Operating figures as of `now`, without what only settings tell: budgets' limits, and what a breaker's state means."""
         ...
 
     async def diagnosis(self, run_id: bytes) -> str | None:

@@ -12,8 +12,18 @@ import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable, WriteRefused
 from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
-from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, dead, reads, schema
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    ScheduleRecord,
+    TransitionRecord,
+)
+from statecraft.stats.figures import Figures
+from statecraft.store import accounts, asked, claims, dead, figures, reads, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -147,6 +157,18 @@ class SqlStore:
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda sql: accounts.used(sql, meters))
+
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.listed(sql, name))
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.due(sql, machines, now))
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        return await self._read(lambda sql: schedules.earliest(sql, machines))
+
+    async def figures(self, now: int) -> Figures:
+        return await self._read_on(lambda sql: figures.figures(sql, now, self._database.shift))
 
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from statecraft.ids import digest
 from statecraft.records import Status, Waiting
@@ -13,6 +13,7 @@ from statecraft.store import statements as s
 from statecraft.store.port import (
     Adjust,
     Attempt,
+    Beat,
     Blob,
     Call,
     CallReview,
@@ -29,6 +30,7 @@ from statecraft.store.port import (
     Redrive,
     Renew,
     Reserve,
+    ScheduleWrite,
     Settle,
     Start,
     Transition,
@@ -52,7 +54,21 @@ Plain = Start | Move | Call | Attempt | Park
 Step = Write | MachineSpec
 """What a store writes."""
 
-ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec, Redrive, Drop)
+ALONE = (
+    Claim,
+    ClaimDue,
+    Renew,
+    Cancel,
+    Reserve,
+    Settle,
+    Adjust,
+    Decide,
+    Beat,
+    MachineSpec,
+    Redrive,
+    Drop,
+    *get_args(ScheduleWrite),
+)
 """Writes that must look before they write."""
 
 
