@@ -1,7 +1,7 @@
 """One DBOS worker that drains a queue, as a program: `python -m benchmarks.rivals.dbos_drain URL [RUNS]`.
 
 With RUNS it only enqueues so many. Otherwise it says `ready`, and begins when told. The queue is asked ten times a second instead
-of once, the one setting that its documentation offers for speed.
+of once, so that its poll is not what is measured.
 """
 
 from __future__ import annotations

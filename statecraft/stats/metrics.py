@@ -33,7 +33,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "statecraft_leases_overdue": ("gauge", "Runs whose lease is over right now and whom nobody took over yet."),
     "statecraft_leases_expired_total": ("counter", "Runs taken over from a holder who had vanished."),
     "statecraft_writes_refused_total": ("counter", "Writes that a fence refused."),
-    "statecraft_transitions_total": ("counter", "Transitions committed."),
+    "statecraft_transitions_total": ("counter", "Transitions committed by the steps of workers."),
     "statecraft_reviews_waiting": ("gauge", "Runs that wait for a person."),
     "statecraft_review_oldest_seconds": ("gauge", "How long the first of them has waited."),
     "statecraft_dead_letters": ("gauge", "Dead runs by machine."),
