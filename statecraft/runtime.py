@@ -35,7 +35,7 @@ from statecraft.errors import (
 )
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
-from statecraft.looking import Looking, raw_id, settled
+from statecraft.looking import raw_id, settled
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition
@@ -45,7 +45,10 @@ from statecraft.records import (
     RunRecord,
     Status,
 )
+from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
+from statecraft.schedules.face import Scheduling
+from statecraft.schedules.firing import Firing, Known
 from statecraft.store import open_store, port
 from statecraft.worker.worker import Worker
 
@@ -55,12 +58,12 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Looking):
+class Runtime(Scheduling, Redriving):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
-    it may run; `llm` answers `run.llm`. Clock, ids and store may be passed in, for tests. Use it as an async context
-    manager; two runtimes share nothing.
+    it may run; `llm` answers `run.llm`. Opening brings a database of an older schema up, unless `migrate` is off. Clock, ids
+    and store may be passed in, for tests. Use it as an async context manager; two runtimes share nothing.
     """
 
     def __init__(
@@ -73,13 +76,14 @@ class Runtime(Looking):
         clock: Clock | None = None,
         ids: Ids | None = None,
         store: port.Store | None = None,
+        migrate: bool = True,
     ) -> None:
         self.url = url or os.environ.get("STATECRAFT_URL") or DEFAULT_URL
         self.settings = settings or Settings()
         self.llm = llm
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or RandomIds()
-        self._store = store or open_store(self.url, clock=self._clock)
+        self._store = store or open_store(self.url, clock=self._clock, migrate=migrate)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
         self._live = Hub()
@@ -89,6 +93,9 @@ class Runtime(Looking):
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
+        if self.settings.take == "all":
+            known = Known(self._store, self._clock, self._ids, self._at_hand, self._register)
+            self._worker.schedules = Firing(known, self.settings.poll)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -125,6 +132,14 @@ class Runtime(Looking):
             for machine in machines_of(definition):
                 await self._register(machine.definition)
         return known
+
+    def _at_hand(self) -> dict[str, Definition]:
+        return {**{definition.name: definition for definition in self._running.values()}, **self._definitions}
+
+    def _look_at_schedules(self) -> None:
+        if self._worker.schedules is not None:
+            self._worker.schedules.look_again()
+            self._worker.poke()
 
     def _look_after(self, run_id: bytes) -> None:
         if self.settings.take != "none":

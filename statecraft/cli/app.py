@@ -13,12 +13,16 @@ from statecraft import __version__
 from statecraft.cli.act import cancel, replay, resume, send
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
+from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
+from statecraft.cli.migrate import migrate
 from statecraft.cli.review import review
+from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
+from statecraft.cli.stats import stats
 
 
 class App(click.Group):
@@ -72,9 +76,10 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start"),
-    "Look": ("runs", "show", "watch"),
-    "Act": ("send", "review", "resume", "cancel", "replay"),
+    "Look": ("runs", "show", "watch", "stats"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
+    "Keep": ("migrate",),
 }
 
 
@@ -88,5 +93,22 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram):
+for _verb in (
+    demo,
+    start,
+    runs,
+    show,
+    watch,
+    stats,
+    send,
+    review,
+    resume,
+    cancel,
+    dlq,
+    replay,
+    schedule,
+    check,
+    diagram,
+    migrate,
+):
     app.add_command(_verb)

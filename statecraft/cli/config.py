@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from statecraft.errors import ConfigError
+from statecraft.store import shown
 
 DEFAULT_URL = "sqlite:///statecraft.db"
 KEYS = frozenset({"url", "machines"})
@@ -40,9 +41,14 @@ class Database:
         return sqlite_file(self.url)
 
     @property
+    def migrate(self) -> bool:
+        """Whether a verb that opens it brings its schema up: a file, yes; what a fleet shares, only `statecraft migrate`."""
+        return self.file is not None
+
+    @property
     def flag(self) -> str:
         """What to add to a command so that it finds the same database; empty if it would anyway."""
-        return f" --db {shlex.quote(str(self.file or self.url))}" if self.source == "--db" else ""
+        return f" --db {shlex.quote(str(self.file or shown(self.url)))}" if self.source == "--db" else ""
 
 
 def find_config(folder: Path) -> Config:

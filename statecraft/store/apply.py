@@ -84,7 +84,9 @@ class Applier:
         self._probe("before")
         try:
             self._link.commit()
-        except (*self._database.errors, StatecraftError) as error:
+        except Exception as error:
+            if not isinstance(error, (StoreUnavailable, *self._database.errors)):
+                raise
             self._unless_again(error)
             self._link.rollback()
             if len(writes) == 1:
@@ -102,7 +104,7 @@ class Applier:
                 self._link.mark()
                 try:
                     outcomes += self._apply([write])
-                except Exception as error:  # noqa: BLE001  # As above.
+                except Exception as error:  # As above.
                     self._unless_again(error)
                     if not self._innocent(error):
                         raise

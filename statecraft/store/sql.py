@@ -11,8 +11,19 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable, WriteRefused
-from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, reads, schema
+from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    ScheduleRecord,
+    TransitionRecord,
+)
+from statecraft.stats.figures import Figures
+from statecraft.store import accounts, asked, claims, dead, figures, reads, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -31,9 +42,10 @@ Question = Callable[[sa.Connection], object]
 class SqlStore:
     """Implements `statecraft.store.port.Store`. Open it, and use it, on one event loop."""
 
-    def __init__(self, database: Database, *, probe: Probe | None = None) -> None:
+    def __init__(self, database: Database, *, probe: Probe | None = None, migrate: bool = True) -> None:
         self._database = database
         self._probe = probe
+        self._migrate = migrate
         self._link: Link | None = None
         self._writer: Batched[Step] | None = None
         self._quick: Batched[Question] | None = None
@@ -45,7 +57,7 @@ class SqlStore:
     async def open(self) -> None:
         if self._writer is not None:
             return
-        link = await asyncio.to_thread(schema.prepare, self._database)
+        link = await asyncio.to_thread(schema.prepare, self._database, bring_up=self._migrate)
         self._link = link
         self._writer = Batched(Applier(link, self._database, self._probe).commit, "commit")
         self._quick = Batched(self._ask, "read")
@@ -146,11 +158,35 @@ class SqlStore:
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda sql: accounts.used(sql, meters))
 
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.listed(sql, name))
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.due(sql, machines, now))
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        return await self._read(lambda sql: schedules.earliest(sql, machines))
+
+    async def figures(self, now: int) -> Figures:
+        return await self._read_on(lambda sql: figures.figures(sql, now, self._database.shift))
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
 
+    async def dead_letters(self, which: DeadFilter) -> list[DeadLetter]:
+        return await self._read_on(lambda sql: dead.letters(sql, which))
+
+    async def dead_letter(self, run_id: bytes) -> DeadLetter | None:
+        return await self._read(lambda sql: dead.letter(sql, run_id))
+
+    async def dead_patterns(self, which: DeadFilter) -> list[DeadPattern]:
+        return await self._read_on(lambda sql: dead.patterns(sql, which))
+
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
-        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit))
+        # Of one run, positions grow with its commits, since its writers wait for each other. Of all runs, what somebody may
+        # still commit below a position is waited for; this is asked before what is committed.
+        upto = await self._read_on(self._database.feed_end) if run_id is None else None
+        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit, upto))
 
     async def transcript(self, head: bytes) -> list[str]:
         return await self._read_on(lambda sql: reads.transcript(sql, head))

@@ -21,6 +21,9 @@ from statecraft.store.postgres.address import Target, connect
 COALESCED = 0.02
 """Seconds in which all hints become one."""
 
+_PATIENCE = 1.0
+"""Seconds in which a thread must end; one that is just connecting is left to end by itself."""
+
 _AGAIN = 1.0
 """Seconds before a lost listener connects anew."""
 
@@ -60,7 +63,7 @@ class Hints:
         for wake_up in self._wake_up:
             wake_up.close()
         for thread in [*self._listeners, *([self._teller] if self._teller else [])]:
-            thread.join()
+            thread.join(_PATIENCE)
         self._listeners, self._wake_up, self._teller = [], [], None
 
     # --- the telling thread ------------------------------------------------------------------------------------------
@@ -71,11 +74,12 @@ class Hints:
             self._due.clear()
             try:
                 link = link or connect(self._target)
-                link.execute(f"SELECT pg_notify(({_CHANNEL}), '')")  # noqa: S608  # our own words
+                link.execute(f"SELECT pg_notify(({_CHANNEL}), '')")  # our own words
             except psycopg.Error:
-                link = _without(link)  # A hint is lost; the next one has a new connection.
+                _end(link)  # A hint is lost; the next one has a new connection.
+                link = None
             self._closed.wait(COALESCED)
-        _without(link)
+        _end(link)
 
     # --- a listening thread ------------------------------------------------------------------------------------------
 
@@ -94,8 +98,8 @@ class Hints:
         link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(found[0])))
         wake()  # What was told before we listened.
         while not self._closed.is_set():
-            ready, _, _ = select.select([link.fileno(), end], [], [])
-            if end in ready:
+            ready, _, _ = select.select([link.fileno(), end.fileno()], [], [])
+            if end.fileno() in ready:
                 return
             link.pgconn.consume_input()
             heard = False
@@ -105,7 +109,7 @@ class Hints:
                 wake()
 
 
-def _without(link: psycopg.Connection[Any] | None) -> None:
+def _end(link: psycopg.Connection[Any] | None) -> None:
     if link is not None:
         with contextlib.suppress(psycopg.Error):
             link.close()
