@@ -133,46 +133,46 @@ def test_a_move_under_a_lease_touches_no_index(postgres_url: str) -> None:
         run = await begun(store)
         for _ in range(20):
             await store.submit(run.move("more"))
+        link_of(store).execute("SELECT pg_stat_force_next_flush()")
 
     within(postgres_url, story)
-    ask(postgres_url, "SELECT pg_stat_force_next_flush()")
     found = ask(postgres_url, "SELECT n_tup_hot_upd, n_tup_upd FROM pg_stat_user_tables WHERE relname = 'runs'")
     assert found == [(20, 20)]
 
 
-def test_a_text_with_the_one_character_that_postgres_cannot_keep_is_kept_without_it(postgres_url: str) -> None:
+def test_a_text_with_the_one_character_that_postgres_cannot_keep_is_kept_without_it(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
         run = await begun(store)
         dead = Park(run.run_id, 0, 1, run.at, Head(Status.DEAD, reason="a\0b"))
         await store.submit(dead)
         assert (await store.run(run.run_id)).reason == "a\ufffdb"
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_a_text_under_a_hash_that_names_another_is_refused(postgres_url: str) -> None:
-    within(postgres_url, begun)
-    ask(postgres_url, "INSERT INTO payloads VALUES (decode(repeat('00', 32), 'hex'), 'a')")
-    ask(postgres_url, "INSERT INTO payloads VALUES (decode(repeat('00', 32), 'hex'), 'a') ON CONFLICT DO NOTHING")
+def test_a_text_under_a_hash_that_names_another_is_refused(fleet_url: str) -> None:
+    within(fleet_url, begun)
+    ask(fleet_url, "INSERT INTO payloads VALUES (decode(repeat('00', 32), 'hex'), 'a')")
+    ask(fleet_url, "INSERT INTO payloads VALUES (decode(repeat('00', 32), 'hex'), 'a') ON CONFLICT DO NOTHING")
     with pytest.raises(psycopg.errors.RestrictViolation):
-        ask(postgres_url, "INSERT INTO payloads VALUES (decode(repeat('00', 32), 'hex'), 'b') ON CONFLICT DO NOTHING")
+        ask(fleet_url, "INSERT INTO payloads VALUES (decode(repeat('00', 32), 'hex'), 'b') ON CONFLICT DO NOTHING")
     with pytest.raises(psycopg.errors.RestrictViolation):
-        ask(postgres_url, "TRUNCATE feed")
+        ask(fleet_url, "TRUNCATE feed")
 
 
-def test_charges_of_one_meter_in_one_batch_add_up(postgres_url: str) -> None:
+def test_charges_of_one_meter_in_one_batch_add_up(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
         run = await begun(store)
         await asyncio.gather(*(store.submit(run.settle(f'"{n}"', Charge("m", n), Charge("k", 1))) for n in range(10)))
         assert await store.used(["m", "k"]) == {"m": 45, "k": 10}
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_meters_are_read_by_the_order_of_their_bytes_whatever_the_servers_language(postgres_url: str) -> None:
-    within(postgres_url, begun)
+def test_meters_are_read_by_the_order_of_their_bytes_whatever_the_servers_language(fleet_url: str) -> None:
+    within(fleet_url, begun)
     assert ask(
-        postgres_url,
+        fleet_url,
         "SELECT DISTINCT collation_name FROM information_schema.columns WHERE table_schema = 'public' AND data_type = 'text'",
     ) == [("C",)]
 
@@ -180,9 +180,9 @@ def test_meters_are_read_by_the_order_of_their_bytes_whatever_the_servers_langua
 # --- many writers -----------------------------------------------------------------------------------------------------
 
 
-def test_writers_who_name_the_same_runs_in_other_orders_all_get_through(postgres_url: str) -> None:
+def test_writers_who_name_the_same_runs_in_other_orders_all_get_through(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             runs = [await begun(one) for _ in range(12)]
             for _ in range(8):
                 renewals = [Renew(tuple((run.run_id, 1) for run in order), 10**15) for order in (runs, runs[::-1])]
@@ -197,35 +197,35 @@ def test_writers_who_name_the_same_runs_in_other_orders_all_get_through(postgres
                 await asyncio.gather(*((one, two)[n % 2].submit(run.move("more")) for n, run in enumerate(runs)))
             assert [problem for run in runs for problem in await one.verify(run.run_id)] == []
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_a_budget_is_not_overdrawn_by_stores_that_reserve_at_once(postgres_url: str) -> None:
+def test_a_budget_is_not_overdrawn_by_stores_that_reserve_at_once(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             runs = [await begun(one) for _ in range(20)]
             asked = [(one, two)[n % 2].submit(run.reserve('"x"', Amount("team", 10, 95))) for n, run in enumerate(runs)]
             answers = cast("list[Reserved]", await asyncio.gather(*asked))
             assert sum(answer.refused is None for answer in answers) == 9
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_no_change_of_a_meter_comes_between_anothers_look_and_write(postgres_url: str) -> None:
+def test_no_change_of_a_meter_comes_between_anothers_look_and_write(fleet_url: str) -> None:
     def counted(state: str | None) -> tuple[str, object]:
         return str(int(state or 0) + 1), int(state or 0)
 
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             answers = await asyncio.gather(*((one, two)[n % 2].submit(Adjust("m", counted)) for n in range(40)))
             assert sorted(cast("list[int]", answers)) == list(range(40))
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_runs_that_several_stores_claim_at_once_have_one_owner_each(postgres_url: str) -> None:
+def test_runs_that_several_stores_claim_at_once_have_one_owner_each(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two, opened(postgres_url) as three:
+        async with opened(fleet_url) as two, opened(fleet_url) as three:
             runs = [await begun(one, ready()) for _ in range(30)]
             machines = (runs[0].machine,)
             taken = await asyncio.gather(
@@ -238,12 +238,12 @@ def test_runs_that_several_stores_claim_at_once_have_one_owner_each(postgres_url
             ids = [run.id for some in cast("list[list[RunRecord]]", taken) for run in some]
             assert len(ids) == len(set(ids)) == 30
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_what_another_writer_holds_is_not_waited_for(postgres_url: str) -> None:
+def test_what_another_writer_holds_is_not_waited_for(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             runs = [await begun(one, ready(n)) for n in range(3)]
             link = link_of(two)
             link.begin()
@@ -252,15 +252,15 @@ def test_what_another_writer_holds_is_not_waited_for(postgres_url: str) -> None:
             link.rollback()
             assert {run.id for run in cast("list[RunRecord]", taken)} == {run.run_id.hex() for run in runs[1:]}
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
 @pytest.mark.parametrize("parent_first", [True, False])
-def test_a_parent_that_parks_while_its_child_ends_elsewhere_is_woken(postgres_url: str, parent_first: bool) -> None:
+def test_a_parent_that_parks_while_its_child_ends_elsewhere_is_woken(fleet_url: str, parent_first: bool) -> None:
     """Each writer's transaction is open when the other's begins: neither sees what the other wrote."""
 
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             parent = await begun(one)
             child = await child_of(one, parent)
             park, end = parent.wait_for(child.run_id), child.move("gave_up", head=Head(Status.FAILED))
@@ -271,7 +271,7 @@ def test_a_parent_that_parks_while_its_child_ends_elsewhere_is_woken(postgres_ur
 
             def slowly() -> None:
                 held.set()
-                waiting(postgres_url)
+                waiting(fleet_url)
                 commit()
 
             link.commit = slowly  # type: ignore[method-assign]
@@ -282,7 +282,7 @@ def test_a_parent_that_parks_while_its_child_ends_elsewhere_is_woken(postgres_ur
             assert (run.status, run.waiting_for) == (Status.WAITING, Waiting.CHILD)
             assert run.due_at is not None
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
 def waiting(url: str, tries: int = 2_000) -> None:
@@ -295,9 +295,9 @@ def waiting(url: str, tries: int = 2_000) -> None:
     raise AssertionError("nobody waits")
 
 
-def test_a_key_that_another_store_is_just_using_belongs_to_its_run(postgres_url: str) -> None:
+def test_a_key_that_another_store_is_just_using_belongs_to_its_run(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             machine = await one.register(PAPER)
             mine, theirs = Story(machine), Story(machine)
             link = link_of(one)
@@ -306,7 +306,7 @@ def test_a_key_that_another_store_is_just_using_belongs_to_its_run(postgres_url:
 
             def slowly() -> None:
                 held.set()
-                waiting(postgres_url)
+                waiting(fleet_url)
                 commit()
 
             link.commit = slowly  # type: ignore[method-assign]
@@ -316,12 +316,12 @@ def test_a_key_that_another_store_is_just_using_belongs_to_its_run(postgres_url:
             assert set(answers) == {mine.run_id}
             assert len(await one.runs(RunFilter())) == 1
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_a_grandchild_that_starts_while_its_grandparent_is_cancelled_does_not_outlive_it(postgres_url: str) -> None:
+def test_a_grandchild_that_starts_while_its_grandparent_is_cancelled_does_not_outlive_it(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             top = await begun(one)
             middle = await child_of(one, top)
             low = Story(top.machine)
@@ -330,7 +330,7 @@ def test_a_grandchild_that_starts_while_its_grandparent_is_cancelled_does_not_ou
 
             def slowly() -> None:
                 held.set()
-                waiting(postgres_url)
+                waiting(fleet_url)
                 commit()
 
             link.commit = slowly  # type: ignore[method-assign]
@@ -339,15 +339,15 @@ def test_a_grandchild_that_starts_while_its_grandparent_is_cancelled_does_not_ou
             await asyncio.gather(start, one.submit(Cancel(top.run_id, 9_000, "ann", "enough")))
             assert {run.status for run in await one.runs(RunFilter())} == {Status.CANCELLED}
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
 # --- the feed ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_of_the_feed_passes_over_nothing_that_is_committed_later(postgres_url: str) -> None:
+def test_a_reader_of_the_feed_passes_over_nothing_that_is_committed_later(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
-        async with opened(postgres_url) as two:
+        async with opened(fleet_url) as two:
             run, other = await begun(one), await begun(one)
             seen = [entry.pos for entry in await two.feed(0)]
             first, second = link_of(one), link_of(two)
@@ -365,17 +365,17 @@ def test_a_reader_of_the_feed_passes_over_nothing_that_is_committed_later(postgr
                 (other.run_id.hex(), seen[-1] + 2),
             ]
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_another_programs_long_transaction_does_not_hold_the_feed_up(postgres_url: str) -> None:
+def test_another_programs_long_transaction_does_not_hold_the_feed_up(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
-        with psycopg.connect(postgres_url) as raw:
+        with psycopg.connect(fleet_url) as raw:
             raw.execute("SELECT pg_current_xact_id()")
             await begun(store)
             assert len(await store.feed(0)) == 1
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
 # --- hints ------------------------------------------------------------------------------------------------------------
@@ -393,7 +393,7 @@ async def hinted(url: str, writer: SqlStore, write: Any) -> None:
 
 
 @pytest.mark.parametrize("what", ["a run is ready", "it is given back", "somebody decides", "a child ends"])
-def test_whoever_listens_hears_that_something_is_due(postgres_url: str, what: str) -> None:
+def test_whoever_listens_hears_that_something_is_due(fleet_url: str, what: str) -> None:
     async def story(store: SqlStore) -> None:
         run = await begun(store)
         if what == "a run is ready":
@@ -408,12 +408,12 @@ def test_whoever_listens_hears_that_something_is_due(postgres_url: str, what: st
             child = await child_of(store, run)
             await store.submit(run.wait_for(child.run_id))
             write = child.move("gave_up", head=Head(Status.FAILED))
-        await hinted(postgres_url, store, write)
+        await hinted(fleet_url, store, write)
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_a_write_that_makes_nothing_due_tells_nobody(postgres_url: str) -> None:
+def test_a_write_that_makes_nothing_due_tells_nobody(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
         run = await begun(store)
         await store.submit(run.move("more"))
@@ -421,10 +421,10 @@ def test_a_write_that_makes_nothing_due_tells_nobody(postgres_url: str) -> None:
         assert isinstance(store._database, Postgres)
         assert store._database.hints._teller is None
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
-def test_a_listener_that_lost_its_connection_listens_again(postgres_url: str) -> None:
+def test_a_listener_that_lost_its_connection_listens_again(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
         woken = asyncio.Event()
         store.listen(woken.set)
@@ -433,10 +433,10 @@ def test_a_listener_that_lost_its_connection_listens_again(postgres_url: str) ->
         gone = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
         )
-        assert ask(postgres_url, gone) == [(True,)]
+        assert ask(fleet_url, gone) == [(True,)]
         await asyncio.wait_for(woken.wait(), 10)  # It may have missed something.
 
-    within(postgres_url, story)
+    within(fleet_url, story)
 
 
 # --- clocks -----------------------------------------------------------------------------------------------------------
@@ -453,12 +453,12 @@ class Ahead(SystemClock):
 
 
 @pytest.mark.parametrize("wrong", [600.0, -600.0])
-def test_a_clock_that_is_ten_minutes_wrong_takes_no_lease_early_and_none_late(postgres_url: str, wrong: float) -> None:
+def test_a_clock_that_is_ten_minutes_wrong_takes_no_lease_early_and_none_late(fleet_url: str, wrong: float) -> None:
     right, ahead = SystemClock(), Ahead(wrong)
     lease = micros(seconds(30))
 
     async def story(store: SqlStore) -> None:
-        other = open_store(postgres_url, clock=ahead)
+        other = open_store(fleet_url, clock=ahead)
         assert isinstance(other, SqlStore)
         await other.open()
         held, expired = await begun(store, ready()), await begun(store, ready())
@@ -490,7 +490,7 @@ def test_a_clock_that_is_ten_minutes_wrong_takes_no_lease_early_and_none_late(po
         await other.close()
 
     async def go() -> None:
-        store = open_store(postgres_url, clock=right)
+        store = open_store(fleet_url, clock=right)
         assert isinstance(store, SqlStore)
         await store.open()
         try:
@@ -501,11 +501,11 @@ def test_a_clock_that_is_ten_minutes_wrong_takes_no_lease_early_and_none_late(po
     asyncio.run(go())
 
 
-def test_an_injected_clock_is_taken_as_it_is(postgres_url: str) -> None:
+def test_an_injected_clock_is_taken_as_it_is(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
         run = await begun(store, ready())
         claimed = await store.submit(Claim(run.run_id, "me", 10, 20))
         assert claimed == await store.run(run.run_id)
         assert store._database.shift == 0
 
-    within(postgres_url, story)
+    within(fleet_url, story)

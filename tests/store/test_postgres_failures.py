@@ -74,23 +74,23 @@ def lost_question(_: Any) -> None:
 # --- lost before a commit ---------------------------------------------------------------------------------------------
 
 
-def test_a_connection_that_went_while_nobody_used_it_costs_nothing(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_that_went_while_nobody_used_it_costs_nothing(fleet_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def story(store: SqlStore) -> None:
         run = await begun(store)
         assert (await store.run(run.run_id)).seq == 0
-        ask(postgres_url, OTHERS)
+        ask(fleet_url, OTHERS)
         await store.submit(run.move("more"))
         assert (await store.run(run.run_id)).seq == 1
 
     with caplog.at_level(logging.WARNING, "statecraft"):
-        within(postgres_url, story)
+        within(fleet_url, story)
     assert len(events(caplog, "store.reconnected")) == 1
 
 
-def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_lands(postgres_url: str) -> None:
+def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_lands(fleet_url: str) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         runs = [await begun(store) for _ in range(3)]
-        Broken(link, "INSERT INTO feed", lambda _: ask(postgres_url, OTHERS))
+        Broken(link, "INSERT INTO feed", lambda _: ask(fleet_url, OTHERS))
         moves = [run.move("more") for run in runs]
         outcomes = await asyncio.gather(*map(store.submit, moves), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
@@ -99,25 +99,25 @@ def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_
         assert await asyncio.gather(*map(store.submit, moves)) == [None] * 3
         assert {run.seq for run in await store.runs(RunFilter())} == {1}
 
-    asyncio.run(opened_with(postgres_url, story))
+    asyncio.run(opened_with(fleet_url, story))
 
 
-def test_a_connection_lost_while_the_guilty_write_is_looked_for_fails_the_batch_whole(postgres_url: str) -> None:
+def test_a_connection_lost_while_the_guilty_write_is_looked_for_fails_the_batch_whole(fleet_url: str) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         run, stale = await begun(store), await begun(store)
-        Broken(link, "SAVEPOINT", lambda _: ask(postgres_url, OTHERS))
+        Broken(link, "SAVEPOINT", lambda _: ask(fleet_url, OTHERS))
         stale.epoch = 7
         outcomes = await asyncio.gather(store.submit(stale.move("more")), store.submit(run.move("more")), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
         assert {run.seq for run in await store.runs(RunFilter())} == {0}
 
-    asyncio.run(opened_with(postgres_url, story))
+    asyncio.run(opened_with(fleet_url, story))
 
 
 # --- lost during a commit ---------------------------------------------------------------------------------------------
 
 
-def test_a_commit_whose_answer_was_lost_is_found_to_have_been_made(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_commit_whose_answer_was_lost_is_found_to_have_been_made(fleet_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         runs = [await begun(store, ready()) for _ in range(3)]
         Broken(link, "COMMIT", lost_answer)
@@ -126,17 +126,17 @@ def test_a_commit_whose_answer_was_lost_is_found_to_have_been_made(postgres_url:
         await store.submit(Story(runs[0].machine, epoch=0).start(ready()))
 
     with caplog.at_level(logging.WARNING, "statecraft"):
-        asyncio.run(opened_with(postgres_url, story))
+        asyncio.run(opened_with(fleet_url, story))
     (told,) = events(caplog, "store.resolved")
     assert told.outcome == "committed"
 
 
-def test_a_commit_that_never_arrived_is_found_to_have_failed(postgres_url: str) -> None:
+def test_a_commit_that_never_arrived_is_found_to_have_failed(fleet_url: str) -> None:
     """The old session is still there, with its transaction open and its locks; it is ended."""
 
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         run = await begun(store)
-        kept = link._raw.pgconn  # As where the network is cut: our end is gone, and the server has not noticed.
+        cut = link.sql  # As where the network is cut: our end is gone, and the server has not noticed.
         Broken(link, "COMMIT", lost_question)
         drop = link._drop
         link._drop = lambda: setattr(link, "_sql", None)  # type: ignore[method-assign]
@@ -144,15 +144,16 @@ def test_a_commit_that_never_arrived_is_found_to_have_failed(postgres_url: str) 
         with pytest.raises(StoreUnavailable, match="nothing of it was kept"):
             await store.submit(move)
         link._drop = drop  # type: ignore[method-assign]
-        assert kept is not None
+        cut.invalidate()
+        cut.close()
         await store.submit(move)
         assert (await store.run(run.run_id)).seq == 1
 
-    asyncio.run(opened_with(postgres_url, story))
+    asyncio.run(opened_with(fleet_url, story))
 
 
 @pytest.mark.parametrize("why", ["forgotten", "never back"])
-def test_an_outcome_that_cannot_be_told_is_called_unknown(postgres_url: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outcome_that_cannot_be_told_is_called_unknown(fleet_url: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(store: SqlStore, link: Link, pauses: list[float]) -> None:
         run = await begun(store)
         Broken(link, "COMMIT", lost_answer)
@@ -167,7 +168,7 @@ def test_an_outcome_that_cannot_be_told_is_called_unknown(postgres_url: str, why
         assert pauses == list(PAUSES[:1] if why == "forgotten" else PAUSES)
         assert (await store.run(run.run_id)).seq == 1
 
-    asyncio.run(opened_with(postgres_url, story))
+    asyncio.run(opened_with(fleet_url, story))
 
 
 def lost_question_of(*_: Any) -> None:
@@ -236,7 +237,7 @@ def test_each_error_says_what_happened_and_what_to_do(code: str, kind: type[Exce
     assert kind is WriteRefused or "postgresql://ann@db/runs" in str(told)
 
 
-def test_a_full_disk_refuses_the_batch_and_the_next_one_lands(postgres_url: str) -> None:
+def test_a_full_disk_refuses_the_batch_and_the_next_one_lands(fleet_url: str) -> None:
     def full(_: Any) -> None:
         raise raised("53100")
 
@@ -249,10 +250,10 @@ def test_a_full_disk_refuses_the_batch_and_the_next_one_lands(postgres_url: str)
         link._cursor = inner
         assert await asyncio.gather(*map(store.submit, move)) == [None] * 2
 
-    asyncio.run(opened_with(postgres_url, story))
+    asyncio.run(opened_with(fleet_url, story))
 
 
-def test_writers_in_each_others_way_begin_anew_and_give_up_in_the_end(postgres_url: str) -> None:
+def test_writers_in_each_others_way_begin_anew_and_give_up_in_the_end(fleet_url: str) -> None:
     counted = {"times": 0}
 
     def deadlock(_: Any) -> None:
@@ -273,4 +274,4 @@ def test_writers_in_each_others_way_begin_anew_and_give_up_in_the_end(postgres_u
         link._cursor = inner
         await store.submit(move)
 
-    asyncio.run(opened_with(postgres_url, story))
+    asyncio.run(opened_with(fleet_url, story))
