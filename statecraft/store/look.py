@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, claims, decisions
-from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
+from statecraft.store import accounts, claims, decisions, errands
+from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle, Telling
 from statecraft.store.writes import Rows, Step
 
 
@@ -36,5 +36,7 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
             return None
         case MachineSpec():
             return claims.register(sql, write)
+        case _ if isinstance(write, Telling):
+            return errands.act(sql, write, rows)
         case _:
             raise TypeError(f"{type(write).__name__} is not a write")

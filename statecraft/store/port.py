@@ -17,6 +17,7 @@ from typing import Protocol
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
+    DeliveryRecord,
     FeedEntry,
     ReviewRecord,
     RunFilter,
@@ -28,6 +29,7 @@ from statecraft.records import (
 )
 from statecraft.store.journal import Attempt, Blob, Call, MessageNode
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
+from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Missed, Redeliver, Remind, Rule, Sightings, Subscribe, Tell
 from statecraft.store.questions import CallReview, Decide
 
 __all__ = [
@@ -38,23 +40,34 @@ __all__ = [
     "Call",
     "CallReview",
     "Cancel",
+    "Carried",
     "Charge",
     "Claim",
     "ClaimDue",
     "Decide",
+    "Enable",
+    "Errand",
+    "Fetch",
     "Head",
     "Loaded",
     "MachineSpec",
     "MessageNode",
+    "Missed",
     "Move",
     "Park",
+    "Redeliver",
+    "Remind",
     "Renew",
     "Reserve",
     "Reserved",
     "Review",
+    "Rule",
     "Settle",
+    "Sightings",
     "Start",
     "Store",
+    "Subscribe",
+    "Tell",
     "Transition",
     "Write",
 ]
@@ -191,6 +204,8 @@ class Park:
     """Child runs it waits for. If one of them has ended already, the run is due at once."""
     alert: str | None = None
     """Something people should hear of now; told in the feed."""
+    about: str | None = None
+    """The model or tool whose quota the alert is about; then it is told to channels too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +261,8 @@ class Cancel:
     reason: str
 
 
-Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide
+Telling = Tell | Subscribe | Enable | Fetch | Carried | Missed | Redeliver | Remind
+Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | Telling
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -335,6 +351,18 @@ class Store(Protocol):
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         """What each of these meters has been charged; 0 for one that is not known."""
+        ...
+
+    async def sightings(self, now: int, rule: Rule) -> Sightings:
+        """What people should hear of that no write tells."""
+        ...
+
+    async def next_delivery(self, channel: str) -> int | None:
+        """When the first delivery of a channel is due; None if none is, or the channel is disabled."""
+        ...
+
+    async def deliveries(self, *, failed: bool = False, event: str = "", limit: int = 50) -> list[DeliveryRecord]:
+        """What was told, newest first: all of it or what was given up, of events whose id begins with `event`."""
         ...
 
     async def diagnosis(self, run_id: bytes) -> str | None:

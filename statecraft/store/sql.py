@@ -9,11 +9,20 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable
-from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, reads, schema, sqlite
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    DeliveryRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    TransitionRecord,
+)
+from statecraft.store import accounts, asked, claims, errands, reads, reminders, schema, sqlite
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
-from statecraft.store.port import Loaded, MachineSpec, Write
+from statecraft.store.port import Loaded, MachineSpec, Rule, Sightings, Write
 from statecraft.store.verify import verify
 from statecraft.store.writes import Step
 
@@ -129,6 +138,15 @@ class SqlStore:
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda sql: accounts.used(sql, meters))
+
+    async def sightings(self, now: int, rule: Rule) -> Sightings:
+        return await self._read_on(lambda sql: reminders.sightings(sql, now, rule))
+
+    async def next_delivery(self, channel: str) -> int | None:
+        return await self._read(lambda sql: errands.next_delivery(sql, channel))
+
+    async def deliveries(self, *, failed: bool = False, event: str = "", limit: int = 50) -> list[DeliveryRecord]:
+        return await self._read_on(lambda sql: errands.deliveries(sql, failed, event, limit))
 
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
