@@ -115,11 +115,14 @@ class Channel(Protocol):
 
 def wanted(kinds: tuple[str, ...]) -> tuple[Kind, ...]:
     """The kinds that patterns name. Raises `ConfigError` for a pattern that names none."""
-    alone = [pattern for pattern in kinds if not any(fnmatchcase(kind, pattern) for kind in Kind)]
-    if alone or isinstance(kinds, str):
-        known = ", ".join(kind for kind in Kind if kind is not Kind.TEST)
-        raise ConfigError(f"no kind of alert is {(alone or [kinds])[0]!r}; kinds are a tuple of patterns for {known}")
-    return tuple(kind for kind in Kind if kind is not Kind.TEST and any(fnmatchcase(kind, pattern) for pattern in kinds))
+    known = [kind for kind in Kind if kind is not Kind.TEST]
+    given: Any = kinds
+    patterns = given if isinstance(given, tuple) else ()
+    alone = [each for each in patterns if not any(fnmatchcase(kind, each) for kind in known)]
+    if alone or not isinstance(given, tuple):
+        wrong = alone[0] if alone else given
+        raise ConfigError(f"kinds are a tuple of patterns such as 'review.*' for {', '.join(known)}, not {wrong!r}")
+    return tuple(kind for kind in known if any(fnmatchcase(kind, pattern) for pattern in kinds))
 
 
 def check_channels(channels: tuple[Channel, ...]) -> None:

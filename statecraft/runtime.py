@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from statecraft import trace
+from statecraft.alerts.courier import Courier
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, SystemClock, micros
 from statecraft.decisions import Decision
@@ -89,6 +90,8 @@ class Runtime(Looking):
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
+        told = (self.settings.channels, self.settings.alerts, self.settings.poll.total_seconds())
+        self._courier = Courier(self._store, self._clock, self._ids.uniform, *told)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -97,6 +100,7 @@ class Runtime(Looking):
         try:
             for definition in self._definitions.values():
                 await self._register(definition)
+            await self._courier.start()
             self._worker.start()
             if self.settings.take == "all":
                 await self._rescue()
@@ -111,6 +115,7 @@ class Runtime(Looking):
     async def _close(self) -> None:
         try:
             await self._worker.stop()
+            await self._courier.stop()
         finally:
             await self._store.close()
             if self.llm is not None:
@@ -278,6 +283,14 @@ class Runtime(Looking):
         await self._worker.ended(raw)
         trace.emit("run.cancelled", {"run_id": run_id, "by": by})
         return await self._store.run(raw)
+
+    async def redeliver(self, alert: str) -> int:
+        """Deliver an alert again, by its id, to every channel it was for. Answers how many those are. Raises `NotFound`."""
+        return cast(int, await self._store.submit(port.Redeliver(raw_id(alert), self._clock.now())))
+
+    async def enable(self, channel: str) -> None:
+        """Tell a channel again that was disabled because its receiver answered 410; nothing if it was not."""
+        await self._store.submit(port.Enable(channel, self._clock.now()))
 
     async def replay(self, run_id: str, machine: Machine[Any] | None = None) -> Replay:
         """Run the handlers again against the record; nothing leaves the process. See `statecraft.replay`."""

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 from statecraft import trace
+from statecraft.calls.announce import Submit, opened
 from statecraft.calls.call import Call, Failure, Next, Reply
 from statecraft.calls.gauges import Gauges, ask, numbers, tell, text
 from statecraft.calls.park import NotYet, Park
@@ -264,8 +265,16 @@ class Breaker:
     FRESH = _SECOND
     """With shared gauges, how long a closed breaker is taken to be closed without asking (microseconds)."""
 
-    def __init__(self, policy: BreakerPolicy, gauges: Gauges, uniform: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        policy: BreakerPolicy,
+        gauges: Gauges,
+        uniform: Callable[[], float],
+        submit: Submit | None = None,
+    ) -> None:
         self.policy = policy
+        self._submit = submit
+        """To the store, for what people are told."""
         self._gauges = gauges
         self._uniform = uniform
         self._known: dict[str, _Local] = {}
@@ -371,6 +380,8 @@ class Breaker:
             local.closed_until = 0
         if became is not None:
             _emit(call, became, before if became == "closed" else after)
+        if became == "opened" and self._submit is not None:
+            await opened(self._submit, call.dependency, after.in_a_row, after.pause / _SECOND, now)
         return after
 
 

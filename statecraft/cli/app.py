@@ -11,6 +11,7 @@ import click
 
 from statecraft import __version__
 from statecraft.cli.act import cancel, replay, resume, send
+from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
 from statecraft.cli.draw import diagram
@@ -72,7 +73,7 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start"),
-    "Look": ("runs", "show", "watch"),
+    "Look": ("runs", "show", "watch", "alerts"),
     "Act": ("send", "review", "resume", "cancel", "replay"),
     "Make": ("check", "diagram"),
 }
@@ -88,5 +89,5 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram):
+for _verb in (demo, start, runs, show, watch, alerts, send, review, resume, cancel, replay, check, diagram):
     app.add_command(_verb)

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from statecraft.errors import Fenced, WriteRefused
 from statecraft.records import Status
 from statecraft.store import statements as s
-from statecraft.store import telling
 from statecraft.store import tables as t
+from statecraft.store import telling
 from statecraft.store.claims import head
 from statecraft.store.port import Adjust, Amount, Reserve, Reserved, Settle
 from statecraft.store.statements import Query

@@ -16,9 +16,10 @@ from statecraft.records import DeliveryRecord, Json
 from statecraft.store import fleet, reminders, telling
 from statecraft.store import statements as s
 from statecraft.store import tables as t
-from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Missed, Redeliver, Remind, Subscribe, Tell
+from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Hurry, Missed, Redeliver, Remind, Subscribe, Tell
 from statecraft.store.port import Telling
 from statecraft.store.rows import Row
+from statecraft.store.sqlite import insert_or_leave
 from statecraft.store.statements import Query
 from statecraft.store.writes import Rows
 
@@ -42,6 +43,8 @@ def act(sql: sa.Connection, write: Telling, rows: Rows) -> object:
             rows[s.CARRIED].append((write.at, write.channel, write.event, write.attempt))
         case Missed():
             rows[s.MISSED].append((write.due_at, write.error, write.channel, write.event, write.attempt))
+        case Hurry():
+            _hurry(sql, write)
         case Redeliver():
             return _redeliver(sql, write)
     return None
@@ -52,14 +55,14 @@ def _subscribe(sql: sa.Connection, write: Subscribe, rows: Rows) -> None:
     known = sql.execute(sa.select(_on.channel).where(_on.channel == write.channel)).first()
     if known is None:
         new = {"channel": write.channel, "since": write.at, "disabled_at": None, "reason": None}
-        sql.execute(s.insert_or_leave(fleet.channels), [new])
+        sql.execute(insert_or_leave(fleet.channels), [new])
     reminders.begin(sql, write.at, rows)
     wants = fleet.wants
     had = set(sql.execute(sa.select(wants.c.kind).where(wants.c.channel == write.channel)).scalars())
     if had != set(write.kinds):
         sql.execute(sa.delete(wants).where(wants.c.channel == write.channel, wants.c.kind.not_in(write.kinds)))
         if new_ones := [{"kind": kind, "channel": write.channel} for kind in write.kinds if kind not in had]:
-            sql.execute(s.insert_or_leave(wants), new_ones)
+            sql.execute(insert_or_leave(wants), new_ones)
 
 
 def _enable(sql: sa.Connection, write: Enable) -> None:
@@ -113,6 +116,12 @@ def _data(row: Row) -> dict[str, Json]:
     place = {"run": row.run_id.hex(), "machine": row.machine, "state": row.state, "step": row.seq}
     more = {"key": row.key, "tenant": row.tenant, "parent": parent}
     return {**place, **{name: value for name, value in more.items() if value is not None}, **facts}
+
+
+def _hurry(sql: sa.Connection, write: Hurry) -> None:
+    # One that is under way has no error yet, and stays whose it is.
+    waits = (_way.channel == write.channel, _way.due_at > write.at, _way.error.is_not(None))
+    sql.execute(sa.update(fleet.deliveries).where(*waits).values(due_at=write.at))
 
 
 def _redeliver(sql: sa.Connection, write: Redeliver) -> int:

@@ -92,6 +92,14 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hurry:
+    """Make everything of a channel due that waits after a failure: the channel is back."""
+
+    channel: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Redeliver:
     """Make a delivery due again, whatever became of it, with all its attempts before it. Answers how many channels that is.
 

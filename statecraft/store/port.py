@@ -29,7 +29,20 @@ from statecraft.records import (
 )
 from statecraft.store.journal import Attempt, Blob, Call, MessageNode
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
-from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Missed, Redeliver, Remind, Rule, Sightings, Subscribe, Tell
+from statecraft.store.outbox import (
+    Carried,
+    Enable,
+    Errand,
+    Fetch,
+    Hurry,
+    Missed,
+    Redeliver,
+    Remind,
+    Rule,
+    Sightings,
+    Subscribe,
+    Tell,
+)
 from statecraft.store.questions import CallReview, Decide
 
 __all__ = [
@@ -49,6 +62,7 @@ __all__ = [
     "Errand",
     "Fetch",
     "Head",
+    "Hurry",
     "Loaded",
     "MachineSpec",
     "MessageNode",
@@ -261,7 +275,7 @@ class Cancel:
     reason: str
 
 
-Telling = Tell | Subscribe | Enable | Fetch | Carried | Missed | Redeliver | Remind
+Telling = Tell | Subscribe | Enable | Fetch | Carried | Missed | Hurry | Redeliver | Remind
 Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | Telling
 
 

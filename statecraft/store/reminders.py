@@ -11,10 +11,9 @@ import sqlalchemy as sa
 
 from statecraft.channel import Kind
 from statecraft.records import Status
-from statecraft.store import asked, fleet
+from statecraft.store import asked, fleet, telling
 from statecraft.store import statements as s
 from statecraft.store import tables as t
-from statecraft.store import telling
 from statecraft.store.outbox import Remind, Rule, Sightings, Tell, event_id
 from statecraft.store.questions import review_id
 from statecraft.store.rows import Row
@@ -85,7 +84,7 @@ def _reminders(each: Waiting, rule: Rule, since: int, now: int) -> Iterator[int]
     if each.expires_at is not None and each.expires_at <= now:
         return
     after = rule.after
-    if each.remind_at is not None:
+    if each.remind_at is not None and (after or rule.every):
         after = (each.remind_at - each.requested_at, *after[1:])
     yield from (each.requested_at + one for one in after)
     if rule.every is not None:

@@ -317,7 +317,11 @@ TELL_MARK = _tell("tell a mark", _reached(), order=("of_meter", "of_mark"))
 DELIVER = _deliver()
 CARRY = _errand(
     "carry",
-    {"attempts": _way.attempts + sa.literal_column("1"), "due_at": sa.bindparam("p_due_at", type_=_way.due_at.type)},
+    {
+        "attempts": _way.attempts + sa.literal_column("1"),
+        "due_at": sa.bindparam("p_due_at", type_=_way.due_at.type),
+        "error": sa.null(),
+    },
     _way.attempts == _TRIED,
     order=("p_due_at", "of_channel", "of_event", "of_attempt"),
 )

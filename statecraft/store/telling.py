@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 
 from statecraft.channel import Kind
 from statecraft.records import Status
@@ -84,7 +85,7 @@ def charged(charge: Charge, place: tuple[bytes, int], at: int, rows: Rows) -> No
     """The shares of a budget that a charge may have reached; which it has is seen when it is written."""
     assert charge.limit is not None
     for share in charge.shares:
-        event, facts = _threshold(charge.meter, charge.limit, share, at)
+        event, facts = _threshold(charge.meter, charge.limit, share)
         mark = math.ceil(charge.limit * share)
         kind = Kind.BUDGET_THRESHOLD.value
         head = (event, kind, at, *place, facts, at, kind)
@@ -94,17 +95,17 @@ def charged(charge: Charge, place: tuple[bytes, int], at: int, rows: Rows) -> No
 
 def no_room(amount: Amount, place: tuple[bytes, int], at: int, rows: Rows) -> None:
     """A budget had no room for a call: it is used up, as far as calls like this one go."""
-    event, facts = _threshold(amount.meter, amount.limit, 1.0, at)
+    event, facts = _threshold(amount.meter, amount.limit, 1.0)
     _add(event, Kind.BUDGET_THRESHOLD, at, place, facts, rows)
 
 
-def _threshold(meter: str, limit: int, share: float, at: int) -> tuple[bytes, str]:
+def _threshold(meter: str, limit: int, share: float) -> tuple[bytes, str]:
     draw, unit = meter.rsplit(":", 1)
     facts = {"budget": draw, "unit": unit, "limit": limit, "share": share}
     return event_id(Kind.BUDGET_THRESHOLD, meter, limit, share), json.dumps(facts)
 
 
-def of_run(event: bytes, kind: Kind, at: int, place: tuple[bytes, int], facts: dict[str, object], rows: Rows) -> None:
+def of_run(event: bytes, kind: Kind, at: int, place: tuple[bytes, int], facts: Mapping[str, object], rows: Rows) -> None:
     """An event of one visit of a run."""
     _add(event, kind, at, place, json.dumps(facts, ensure_ascii=False), rows)
 
@@ -126,4 +127,3 @@ def short(text: str) -> str:
     """A text as it is told: one line, cut where it gets long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-
