@@ -80,7 +80,7 @@ class Runtime(Looking):
         self.llm = llm
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or RandomIds()
-        self._store = store or open_store(self.url)
+        self._store = store or open_store(self.url, clock=self._clock)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
         self._live = Hub()

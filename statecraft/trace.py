@@ -36,6 +36,9 @@ EVENTS = frozenset(
         "gate.reminder",
         "store.refused",
         "store.failed",
+        "store.reconnected",
+        "store.resolved",
+        "store.clock",
     }
 )
 """Every event name this library emits."""

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from statecraft.clock import Clock
+from statecraft.errors import ConfigError
 from statecraft.store.port import Store
 
+if TYPE_CHECKING:
+    from statecraft.store.database import Database
 
-def open_store(url: str, *, probe: Callable[[str], None] | None = None) -> Store:
-    """A store for a database URL, not opened yet: `sqlite:///path/to/file.db`, or `sqlite://` for memory.
+_KNOWN = "sqlite:///path/to/file.db, sqlite:// for memory, or postgresql://user@host/database"
 
-    `probe` is called with `before` just before and `after` just after each commit, for tests that crash there.
-    Raises `ConfigError` for a URL that is not supported.
+
+def open_store(url: str, *, probe: Callable[[str], None] | None = None, clock: Clock | None = None) -> Store:
+    """A store for a database URL, not opened yet: `sqlite:///path/to/file.db`, `sqlite://` for memory, or
+    `postgresql://user@host/database`.
+
+    `probe` is called with `before` just before and `after` just after each commit, for tests that crash there. If `clock`
+    is the `SystemClock` that the times of writes come from, a PostgreSQL store compares leases and due times on the
+    server's clock, by the difference that it measures; otherwise it takes them as they are.
+    Raises `ConfigError` for a URL that is not supported, or if the driver of its database is not installed.
     """
     # SQLAlchemy is heavy, so it loads with the first store.
     from statecraft.store.sql import SqlStore
-    from statecraft.store.sqlite import Sqlite, parse
 
-    return SqlStore(Sqlite(parse(url)), probe=probe)
+    return SqlStore(_database(url, clock), probe=probe)
+
+
+def _database(url: str, clock: Clock | None) -> Database:
+    scheme = url.partition(":")[0]
+    if "://" not in url:
+        raise ConfigError(f"{url!r} is not a database URL; use {_KNOWN}")
+    if scheme == "sqlite":
+        from statecraft.store.sqlite import Sqlite, parse
+
+        return Sqlite(parse(url))
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        try:
+            from statecraft.store import postgres
+        except ModuleNotFoundError as missing:
+            if missing.name not in ("psycopg", "psycopg_binary"):
+                raise
+            raise ConfigError('PostgreSQL needs its driver: pip install "statecraft-agents[postgres]"') from None
+        return postgres.Postgres(postgres.parse(url), clock)
+    raise ConfigError(f"{scheme!r} databases are not supported; use {_KNOWN}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from statecraft.errors import Fenced, NotFound, Refused, StatecraftError, StoreFull, WriteRefused
+from statecraft.errors import Fenced, NotFound, Refused, StatecraftError, StoreFull, StoreUnavailable, WriteRefused
 from statecraft.store import claims, families
 from statecraft.store import statements as s
+from statecraft.store.database import Database, Link
 from statecraft.store.explain import Short, explain
 from statecraft.store.look import look
 from statecraft.store.port import Reserve, Start
-from statecraft.store.sqlite import DATABASE_ERRORS, Link, Target, translate
+from statecraft.store.skew import later
 from statecraft.store.writes import ALONE, Plain, Rows, Step, rows_of, waves
 
 Outcome = object
@@ -19,48 +20,72 @@ Outcome = object
 Probe = Callable[[str], None]
 """Called with `before` just before and `after` just after each commit; for tests that crash there."""
 
+_STARTS = 6
+"""How often a batch is begun anew because another process's writer was in its way."""
+
+
+class _Again(Exception):
+    """Another writer was in the way; nothing was kept."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
 
 class Applier:
     """Makes batches of writes durable over the one writing connection. Not for use by several at once."""
 
-    def __init__(self, link: Link, target: Target, probe: Probe | None) -> None:
+    def __init__(self, link: Link, database: Database, probe: Probe | None) -> None:
         self._link = link
-        self._target = target
+        self._database = database
         self._probe = probe or _unprobed
         self._reserved = False
         """Whether anything was ever reserved through us. Who records a call is who reserved for it, so if not, no call
         has anything to give back."""
-        self._texts = {statement: statement.compile(link.sql.dialect) for statement in s.IN_ORDER}
 
     def commit(self, writes: Sequence[Step]) -> list[Outcome]:
         """Apply the writes in order and commit; one outcome each. Raises only what the probe raises."""
         with self._link.gate:
             try:
-                return self._together(writes)
+                return self._do(writes)
             except BaseException:
                 self._link.rollback()
                 raise
 
+    def _do(self, writes: Sequence[Step]) -> list[Outcome]:
+        """All in one transaction, begun anew as long as somebody else is in the way."""
+        for start in range(1, _STARTS + 1):
+            try:
+                return self._together(writes)
+            except _Again as again:
+                self._link.rollback()
+                if start == _STARTS:
+                    return self._all(writes, again.error)
+        raise AssertionError("unreachable")
+
     def _together(self, writes: Sequence[Step]) -> list[Outcome]:
         """All in one transaction, the usual case."""
         try:
-            self._link.begin()
-        except DATABASE_ERRORS as error:
-            return self._all(writes, error)
-        try:
+            self._begin(writes)
             answers = self._apply(writes)
         except Exception as error:  # noqa: BLE001  # Whatever a write is made of must not stop the others.
+            self._unless_again(error)
             if len(writes) == 1:
                 return [self._refuse(writes[0], error)]
             self._link.rollback()
             return self._apart(writes) if self._innocent(error) else self._all(writes, error)
         return self._end(writes, answers)
 
+    def _begin(self, writes: Sequence[Step]) -> None:
+        self._link.begin()
+        self._link.hold(writes)
+
     def _end(self, writes: Sequence[Step], answers: list[Outcome]) -> list[Outcome]:
         self._probe("before")
         try:
             self._link.commit()
-        except DATABASE_ERRORS as error:
+        except (*self._database.errors, StatecraftError) as error:
+            self._unless_again(error)
             self._link.rollback()
             if len(writes) == 1:
                 return self._all(writes, error)
@@ -70,27 +95,33 @@ class Applier:
 
     def _apart(self, writes: Sequence[Step]) -> list[Outcome]:
         """Each write under its own savepoint, all in one transaction: a refused one leaves no trace, the others land."""
-        try:
-            self._link.begin()
-        except DATABASE_ERRORS as error:
-            return self._all(writes, error)
         outcomes: list[Outcome] = []
-        for write in writes:
-            self._link.mark()
-            try:
-                outcomes += self._apply([write])
-            except Exception as error:  # noqa: BLE001  # As above.
-                if not self._link.in_transaction:
-                    return self._one_by_one(writes)
-                self._link.undo()
-                outcomes.append(self._explained(write, error))
-            else:
-                self._link.keep()
+        try:
+            self._begin(writes)
+            for write in writes:
+                self._link.mark()
+                try:
+                    outcomes += self._apply([write])
+                except Exception as error:  # noqa: BLE001  # As above.
+                    self._unless_again(error)
+                    if not self._innocent(error):
+                        raise
+                    if not self._link.in_transaction:
+                        return self._one_by_one(writes)
+                    self._link.undo()
+                    outcomes.append(self._explained(write, error))
+                else:
+                    self._link.keep()
+        except _Again:
+            raise
+        except Exception as error:  # noqa: BLE001  # As above.
+            self._link.rollback()
+            return self._all(writes, error)
         return self._end(writes, outcomes)
 
     def _one_by_one(self, writes: Sequence[Step]) -> list[Outcome]:
         """Each write in its own transaction: the last resort, when the database gave up on a transaction as a whole."""
-        return [outcome for write in writes for outcome in self._together([write])]
+        return [outcome for write in writes for outcome in self._do([write])]
 
     def _apply(self, writes: Sequence[Step]) -> list[Outcome]:
         answers: list[Outcome] = []
@@ -103,19 +134,23 @@ class Applier:
             if not self._reserved:
                 rows.pop(s.UNRESERVE, None)
             self._put(rows)
-            if rows.ended:
-                self._put(families.follow(self._link.sql, rows.ended))
+            while rows.ended:
+                rows = families.follow(self._link.sql, rows.ended)
+                self._put(rows)
         return answers
 
     def _put(self, rows: Rows) -> None:
         for statement in s.IN_ORDER:
-            if statement in rows:
+            if rows.get(statement):
                 self._run(statement, rows[statement])
 
     def _look(self, write: Step, rows: Rows) -> Outcome:
         """The rows of a write that looks first. If it is refused, nothing was written, so the others may go on."""
         self._reserved = self._reserved or isinstance(write, Reserve)
+        shift = self._link.shift
         try:
+            if shift:
+                return later(look(self._link.sql, later(write, shift), rows), -shift)
             return look(self._link.sql, write, rows)
         except (Refused, NotFound, Fenced) as refusal:
             return refusal
@@ -137,15 +172,21 @@ class Applier:
         return answers
 
     def _run(self, statement: s.Statement, rows: Sequence[s.Row]) -> None:
-        touched = self._link.many(self._texts[statement], rows)
+        touched = self._link.run(statement, rows)
         if statement.exact and touched != len(rows):
             raise Short(statement)
 
     # --- what went wrong ---------------------------------------------------------------------------------------------
 
+    def _unless_again(self, error: Exception) -> None:
+        if self._database.again(error):
+            raise _Again(error) from error
+
     def _innocent(self, error: Exception) -> bool:
         """Whether the other writes of the batch may be well: it is not the database as a whole that fails."""
-        return not isinstance(error, DATABASE_ERRORS) or isinstance(translate(error, self._target), WriteRefused | StoreFull)
+        if not isinstance(error, self._database.errors):
+            return not isinstance(error, StoreUnavailable)
+        return isinstance(self._database.translate(error), WriteRefused | StoreFull)
 
     def _refuse(self, write: Step, error: Exception) -> Exception:
         """End the transaction of a single write that failed, and say why it did."""
@@ -155,15 +196,15 @@ class Applier:
     def _explained(self, write: Step, error: Exception) -> Exception:
         try:
             return explain(self._link.sql, write, self._plain(error))
-        except DATABASE_ERRORS as second:
+        except self._database.errors as second:
             return self._plain(second)
 
     def _plain(self, error: Exception) -> Exception:
         if isinstance(error, StatecraftError | Short):
             return error
         told = (
-            translate(error, self._target)
-            if isinstance(error, DATABASE_ERRORS)
+            self._database.translate(error)
+            if isinstance(error, self._database.errors)
             else WriteRefused(f"it cannot be stored: {error!r}")
         )
         told.__cause__ = error

@@ -111,7 +111,14 @@ _EVER = 2**63 - 1
 
 def _ripe(sql: sa.Connection, query: Ripening, write: ClaimDue, limit: int) -> list[RunRecord]:
     """The earliest runs whose time has come, in order."""
-    return [run_record(row) for row in _ripe_rows(sql, query, write, limit)]
+    # What another writer has in hand is not due for us. (Where there is one writer, these words are left out.)
+    taking = Ripening(query.time, skip_locked(query.of_all), skip_locked(query.of_some))
+    return [run_record(row) for row in _ripe_rows(sql, taking, write, limit)]
+
+
+def skip_locked(query: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    """A query of heads that holds what it finds, and passes over what another writer holds."""
+    return query.with_for_update(key_share=True, skip_locked=True, of=t.runs)
 
 
 def _ripe_rows(sql: sa.Connection, query: Ripening, write: ClaimDue, limit: int) -> list[Row]:

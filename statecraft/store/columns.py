@@ -9,7 +9,7 @@ metadata = sa.MetaData()
 
 Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Bytes = sa.LargeBinary
-Text = sa.Text
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def words(*parts: str) -> str:

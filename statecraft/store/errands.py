@@ -19,7 +19,7 @@ from statecraft.store import tables as t
 from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Hurry, Missed, Redeliver, Remind, Subscribe, Tell
 from statecraft.store.port import Telling
 from statecraft.store.rows import Row
-from statecraft.store.sqlite import insert_or_leave
+from statecraft.store.upsert import insert_or_leave
 from statecraft.store.statements import Query
 from statecraft.store.writes import Rows
 
@@ -55,14 +55,14 @@ def _subscribe(sql: sa.Connection, write: Subscribe, rows: Rows) -> None:
     known = sql.execute(sa.select(_on.channel).where(_on.channel == write.channel)).first()
     if known is None:
         new = {"channel": write.channel, "since": write.at, "disabled_at": None, "reason": None}
-        sql.execute(insert_or_leave(fleet.channels), [new])
+        sql.execute(insert_or_leave(fleet.channels).build(sql.dialect.name), [new])
     reminders.begin(sql, write.at, rows)
     wants = fleet.wants
     had = set(sql.execute(sa.select(wants.c.kind).where(wants.c.channel == write.channel)).scalars())
     if had != set(write.kinds):
         sql.execute(sa.delete(wants).where(wants.c.channel == write.channel, wants.c.kind.not_in(write.kinds)))
         if new_ones := [{"kind": kind, "channel": write.channel} for kind in write.kinds if kind not in had]:
-            sql.execute(insert_or_leave(wants), new_ones)
+            sql.execute(insert_or_leave(wants).build(sql.dialect.name), new_ones)
 
 
 def _enable(sql: sa.Connection, write: Enable) -> None:

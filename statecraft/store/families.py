@@ -24,7 +24,10 @@ def _below() -> Query:
     rest = sa.select(*(child.c[column.name] for column in columns)).where(
         child.c.parent == below.c.run_id, child.c.finished_at.is_(None)
     )
-    return Query(sa.select(below.union_all(rest)), "run_id")
+    every = below.union_all(rest)
+    # Held, so that none is claimed between being found and being cancelled. (One writer needs no words for it.)
+    open_ = sa.select(*columns).where(t.runs.c.run_id.in_(sa.select(every.c.run_id)), t.runs.c.finished_at.is_(None))
+    return Query(open_.order_by(t.runs.c.run_id).with_for_update(key_share=True), "run_id")
 
 
 _BELOW = _below()
@@ -44,7 +47,7 @@ _RELATED = _related()
 
 
 def follow(sql: sa.Connection, ended: Sequence[tuple[bytes, int]]) -> Rows:
-    """The rows that follow from the end of runs; `sql` sees them ended."""
+    """The rows that follow from the end of runs; `sql` sees them ended. These may end others, which have followers too."""
     rows = Rows()
     for run_id, at in ended:
         if not _RELATED.ask(sql, run_id):
@@ -55,5 +58,6 @@ def follow(sql: sa.Connection, ended: Sequence[tuple[bytes, int]]) -> Rows:
             reason = f"its parent {below.parent.hex()} ended"
             rows[s.CANCEL].append((at, at, reason, below.run_id, below.epoch))
             rows[s.FREE].append((below.run_id,))
+            rows.ended.append((below.run_id, at))
             rows[s.FEED].append((below.run_id, "cancelled", below.seq, 0, at, note(actor=None, reason=reason)))
     return rows

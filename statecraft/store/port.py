@@ -10,7 +10,7 @@ All instants are integer microseconds (UTC); ids are 16 bytes; payloads are JSON
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -339,6 +339,11 @@ class Store(Protocol):
 
     def submit(self, write: Write) -> Awaitable[object]:
         """Make one write durable and answer what its class says (None unless it says something)."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` on this event loop soon after another process made a run due, until the store is closed. A hint: it
+        may come late, never, or for nothing. A store that cannot tell does nothing."""
         ...
 
     async def load(self, run_id: bytes) -> Loaded: ...

@@ -178,9 +178,17 @@ def diagnosis(sql: sa.Connection, run_id: bytes) -> str | None:
 
 
 def feed(sql: sa.Connection, after: int, run_id: bytes | None, limit: int) -> list[FeedEntry]:
-    """Entries above a position, in order."""
+    """Entries above a position, in order, and none that an entry with a lower position may still come after.
+
+    Where several write at once, positions are given before commits are made. For one run they agree: its writers wait for
+    each other. For all runs, what was written by or after the oldest transaction that goes on is left for later.
+    """
     query = rows.FEED.where(t.feed.c.pos > after).limit(limit)
-    return [rows.feed_entry(row) for row in sql.execute(query if run_id is None else query.where(t.feed.c.run_id == run_id))]
+    if run_id is not None:
+        query = query.where(t.feed.c.run_id == run_id)
+    elif sql.dialect.name == "postgresql":
+        query = query.where(t.feed.c.tx < sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
+    return [rows.feed_entry(row) for row in sql.execute(query)]
 
 
 def transcript(sql: sa.Connection, last: bytes) -> list[str]:

@@ -1,62 +1,43 @@
-"""Making a database ready: create the schema in a new file, or check that an old one is ours and not newer than us."""
+"""Making a database ready: create the schema in a new one, or check that an old one is ours and not newer than us."""
 
 from __future__ import annotations
 
-import sqlite3
-
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from statecraft.errors import SchemaTooNew, StoreUnavailable
-from statecraft.store import columns, sqlite, tables
-from statecraft.store.sqlite import Link, Sqlite, Target, translate
-
-_TRIES = 1000
-"""Attempts to switch a new file to write-ahead logging while another process does the same."""
+from statecraft.store import columns, tables
+from statecraft.store.database import Database, Link
 
 
-def prepare(database: Sqlite) -> Link:
+def prepare(database: Database) -> Link:
     """Open the writing connection of a database whose schema is whole and ours.
 
-    Safe when several processes open a new file at once. Raises `StoreUnavailable` or `SchemaTooNew`; then nothing was
+    Safe when several processes open a new database at once. Raises `StoreUnavailable` or `SchemaTooNew`; then nothing was
     changed.
     """
-    target = database.target
-    _check_place(target)
+    database.check_place()
     link: Link | None = None
     try:
         link = database.writer()
-        _check(link, target)
-        _use_wal(link, target)
-        _create_if_new(link, target)
+        _check(link, database)
+        database.settle(link)
+        _create_if_new(link, database)
     except BaseException as error:
         if link is not None:
             link.close()
         database.dispose()
-        if isinstance(error, sqlite.DATABASE_ERRORS):
-            raise translate(error, target) from error
+        if isinstance(error, database.errors):
+            raise database.translate(error) from error
         raise
     return link
 
 
-def _check_place(target: Target) -> None:
-    if sqlite3.sqlite_version_info < sqlite.OLDEST:
-        oldest = ".".join(map(str, sqlite.OLDEST))
-        raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with SQLite {oldest} or newer")
-    if target.path is None:
-        return
-    folder = target.path.parent
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise StoreUnavailable(f"cannot open {target}: {folder} {what}; create it or choose another path")
-    if target.path.is_dir():
-        raise StoreUnavailable(f"cannot open {target}: it is a folder; name a file in it")
-
-
-def _check(link: Link, target: Target) -> bool:
+def _check(link: Link, database: Database) -> bool:
     """Whether the schema is there. Raises if what is there is newer, or somebody else's."""
-    names = set(sa.inspect(link.sql).get_table_names())
+    target, names = database.target, set(sa.inspect(link.sql).get_table_names())
+    if database.shared:
+        names &= set(columns.metadata.tables)
     if not names:
         return False
     if not {"schema_version", "transitions"} <= names:
@@ -74,23 +55,6 @@ def _check(link: Link, target: Target) -> bool:
     return True
 
 
-def _use_wal(link: Link, target: Target) -> None:
-    """Readers and the writer do not wait for each other then. The file remembers it."""
-    mode = ""
-    for attempt in range(_TRIES):
-        try:
-            mode = str(link.sql.exec_driver_sql("PRAGMA journal_mode=WAL").scalar())
-            break
-        except OperationalError as error:
-            # The switch does not wait for other connections; a write transaction does.
-            if getattr(error.orig, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY or attempt == _TRIES - 1:
-                raise
-            link.begin()
-            link.rollback()
-    if mode not in {"wal", "memory"}:
-        raise StoreUnavailable(f"{target} is on a file system without shared memory ({mode}); choose a local path")
-
-
 _CREATION: dict[str, tuple[str, ...]] = {}
 
 
@@ -105,12 +69,11 @@ def _creation(dialect: sa.Dialect) -> tuple[str, ...]:
     return _CREATION[dialect.name]
 
 
-def _create_if_new(link: Link, target: Target) -> None:
+def _create_if_new(link: Link, database: Database) -> None:
     link.begin()
-    if not _check(link, target):
-        for statement in _creation(link.sql.dialect):
+    database.hold_schema(link)
+    if not _check(link, database):
+        for statement in (*_creation(link.sql.dialect), *database.rules()):
             link.execute(statement)
-        for trigger in sqlite.triggers():
-            link.execute(trigger)
         link.sql.execute(sa.insert(tables.schema_version), [{"id": 1, "version": tables.VERSION}])
     link.commit()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar, cast
 
 import sqlalchemy as sa
 
-from statecraft.errors import StoreUnavailable
+from statecraft.errors import StoreUnavailable, WriteRefused
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
@@ -19,10 +21,12 @@ from statecraft.records import (
     RunRecord,
     TransitionRecord,
 )
-from statecraft.store import accounts, asked, claims, errands, reads, reminders, schema, sqlite
+from statecraft.store import accounts, asked, claims, errands, reads, reminders, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
+from statecraft.store.database import Database, Link
 from statecraft.store.port import Loaded, MachineSpec, Rule, Sightings, Write
+from statecraft.store.skew import later
 from statecraft.store.verify import verify
 from statecraft.store.writes import Step
 
@@ -36,10 +40,10 @@ Question = Callable[[sa.Connection], object]
 class SqlStore:
     """Implements `statecraft.store.port.Store`. Open it, and use it, on one event loop."""
 
-    def __init__(self, database: sqlite.Sqlite, *, probe: Probe | None = None) -> None:
+    def __init__(self, database: Database, *, probe: Probe | None = None) -> None:
         self._database = database
         self._probe = probe
-        self._link: sqlite.Link | None = None
+        self._link: Link | None = None
         self._writer: Batched[Step] | None = None
         self._quick: Batched[Question] | None = None
         self._slow: Batched[Question] | None = None
@@ -52,7 +56,7 @@ class SqlStore:
             return
         link = await asyncio.to_thread(schema.prepare, self._database)
         self._link = link
-        self._writer = Batched(Applier(link, self._database.target, self._probe).commit, "commit")
+        self._writer = Batched(Applier(link, self._database, self._probe).commit, "commit")
         self._quick = Batched(self._ask, "read")
         self._slow = Batched(self._ask, "read on")
 
@@ -65,7 +69,7 @@ class SqlStore:
             link, self._link = self._link, None
             await asyncio.to_thread(self._disconnect, link)
 
-    def _disconnect(self, link: sqlite.Link) -> None:
+    def _disconnect(self, link: Link) -> None:
         link.close()
         self._database.dispose()
 
@@ -85,23 +89,28 @@ class SqlStore:
     def _submit(self, write: Step) -> asyncio.Future[object]:
         return _open(self._writer).submit(write)
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def woken() -> None:
+            with contextlib.suppress(RuntimeError):  # The loop has ended.
+                loop.call_soon_threadsafe(wake)
+
+        self._database.listen(woken)
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def _ask(self, questions: Sequence[Question]) -> list[object]:
         """Answer all in one read transaction, so that they see the same database, and each by itself."""
+        database = self._database
         try:
-            with self._database.reader() as sql:
-                return [self._answer(sql, question) for question in questions]
-        except sqlite.DATABASE_ERRORS as error:
-            return [sqlite.translate(error, self._database.target) for _ in questions]
-
-    def _answer(self, sql: sa.Connection, question: Question) -> object:
-        try:
-            return question(sql)
-        except sqlite.DATABASE_ERRORS as error:
-            return sqlite.translate(error, self._database.target)
-        except Exception as error:  # noqa: BLE001  # It is this reader's outcome, whatever it is.
-            return error
+            with database.reader() as sql:
+                return [_answer(sql, question, database.errors) for question in questions]
+        except database.errors as error:
+            told = database.translate(error)
+            if len(questions) == 1 or database.lost(error) or not isinstance(told, WriteRefused):
+                return [told for _ in questions]
+        return [self._ask([question])[0] for question in questions]
 
     async def _read(self, question: Callable[[sa.Connection], R]) -> R:
         return cast(R, await _open(self._quick).submit(question))
@@ -109,20 +118,27 @@ class SqlStore:
     async def _read_on(self, question: Callable[[sa.Connection], R]) -> R:
         return cast(R, await _open(self._slow).submit(question))
 
+    def _ours(self, found: R) -> R:
+        """With leases and due times by our clock."""
+        shift = self._database.shift
+        return cast(R, later(found, -shift)) if shift else found
+
     async def load(self, run_id: bytes) -> Loaded:
-        return await self._read(lambda sql: reads.load(sql, run_id))
+        loaded = await self._read(lambda sql: reads.load(sql, run_id))
+        return replace(loaded, run=self._ours(loaded.run)) if self._database.shift else loaded
 
     async def run(self, run_id: bytes) -> RunRecord:
-        return await self._read(lambda sql: claims.head(sql, run_id))
+        return self._ours(await self._read(lambda sql: claims.head(sql, run_id)))
 
     async def find(self, prefix: str) -> list[str]:
         return await self._read(lambda sql: reads.find(sql, prefix))
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
-        return await self._read_on(lambda sql: reads.runs(sql, which))
+        return self._ours(await self._read_on(lambda sql: reads.runs(sql, which)))
 
     async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
-        return await self._read(lambda sql: claims.next_due(sql, machines, only))
+        due = await self._read(lambda sql: claims.next_due(sql, machines, only))
+        return None if due is None else due - self._database.shift
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]:
         return await self._read_on(lambda sql: reads.history(sql, run_id))
@@ -165,6 +181,15 @@ class SqlStore:
 
     async def verify(self, run_id: bytes) -> list[str]:
         return await self._read_on(lambda sql: verify(sql, run_id))
+
+
+def _answer(sql: sa.Connection, question: Question, passed_on: tuple[type[Exception], ...]) -> object:
+    try:
+        return question(sql)
+    except passed_on:
+        raise
+    except Exception as error:  # noqa: BLE001  # It is this reader's outcome, whatever it is.
+        return error
 
 
 def _open(thread: Batched[W] | None) -> Batched[W]:

@@ -1,7 +1,4 @@
-"""Everything that is particular to SQLite: addresses, connections, triggers, and what its errors mean.
-
-A second database gets a module like this one; nothing else in the room knows which it is.
-"""
+"""Everything that is particular to SQLite: addresses, connections, triggers, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -11,17 +8,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from statecraft.errors import ConfigError, StoreError, StoreFull, StoreUnavailable, WriteRefused
-from statecraft.store import fleet, tables
+from statecraft.store import database
+from statecraft.store.rules import RULES
+
+if TYPE_CHECKING:
+    from statecraft.store.statements import Row, Statement
+    from statecraft.store.writes import Step
 
 OLDEST = (3, 37)
 """STRICT tables came with this version of SQLite."""
+
+_TRIES = 1000
+"""Attempts to switch a new file to write-ahead logging while another process does the same."""
 
 BUSY_SECONDS = 30
 """How long a writer waits for another process's transaction."""
@@ -53,10 +57,6 @@ def parse(url: str) -> Target:
         parts = sa.make_url(url)
     except (ArgumentError, ValueError):
         raise ConfigError(f"{url!r} is not a database URL; use sqlite:///path/to/file.db, or sqlite:// for memory") from None
-    if parts.drivername != "sqlite":
-        raise ConfigError(
-            f"{parts.drivername!r} databases are not supported; use sqlite:///path/to/file.db, or sqlite:// for memory"
-        )
     if parts.host or parts.query:
         raise ConfigError(
             f"{url!r} has a host or options, which SQLite does not take; a path follows three slashes: sqlite:///file.db"
@@ -76,27 +76,30 @@ _PRAGMAS = (
 
 
 class Link:
-    """The one connection that writes, with its transactions in plain sight.
+    """Implements `database.Link`.
 
-    `sql` runs SQLAlchemy statements inside the transaction at hand. `many` is the hot path: SQL compiled once, tuples
-    ready made. It runs row by row on purpose: SQLite answers a several-row INSERT into a table that others refer to
+    `run` is the hot path: SQL compiled once, tuples ready made. It runs row by row on purpose: SQLite answers a several-row INSERT into a table that others refer to
     by searching those others for every row, which costs more the longer a run's history is.
     """
+
+    shift = 0
 
     def __init__(self, sql: sa.Connection, gate: AbstractContextManager[object]) -> None:
         self.sql = sql
         self.gate = gate
-        """Held around each transaction; a real lock only if readers share the connection."""
+        self._texts: dict[Statement, str] = {}
         self._raw = cast(sqlite3.Connection, sql.connection.dbapi_connection)
         self._cursor = self._raw.cursor()
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open; some errors end it behind our back."""
         return self._raw.in_transaction
 
     def begin(self) -> None:
         self._cursor.execute("BEGIN IMMEDIATE")
+
+    def hold(self, writes: Sequence[Step]) -> None:
+        """Nothing to do: there is one writer."""
 
     def commit(self) -> None:
         self._cursor.execute("COMMIT")
@@ -106,38 +109,39 @@ class Link:
             self._cursor.execute("ROLLBACK")
 
     def mark(self) -> None:
-        """Set the point that `undo` goes back to."""
         self._cursor.execute("SAVEPOINT one")
 
     def keep(self) -> None:
-        """Forget the mark; what was done since stays in the transaction."""
         self._cursor.execute("RELEASE one")
 
     def undo(self) -> None:
-        """Take back everything since the mark."""
         self._cursor.execute("ROLLBACK TO one")
         self._cursor.execute("RELEASE one")
 
-    def many(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run one statement for each row; answer how many rows of the database it touched."""
+    def run(self, statement: Statement, rows: Sequence[Row]) -> int:
+        text = self._texts.get(statement)
+        if text is None:
+            text = self._texts[statement] = statement.compile(self.sql.dialect)
         if len(rows) == 1:
-            self._cursor.execute(sql, rows[0])
+            self._cursor.execute(text, rows[0])
         else:
-            self._cursor.executemany(sql, rows)
+            self._cursor.executemany(text, rows)
         return self._cursor.rowcount
 
     def execute(self, sql: str) -> None:
-        """Run a statement of the database's own language, such as a PRAGMA."""
         self._cursor.execute(sql)
 
     def close(self) -> None:
-        """Give up what is not committed, and the connection."""
         self.rollback()
         self.sql.close()
 
 
 class Sqlite:
-    """One SQLite database: its engines, its writing connection, its readers."""
+    """Implements `database.Database`: one file, or a database in memory."""
+
+    shared = False
+    shift = 0
+    errors = (sqlite3.Error, DBAPIError)
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -155,21 +159,60 @@ class Sqlite:
                 "sqlite://", creator=self._connect_reader, poolclass=sa.pool.QueuePool, isolation_level="AUTOCOMMIT"
             )
 
-    @property
-    def dialect(self) -> sa.Dialect:
-        """For compiling statements."""
-        return self._writer.dialect
+    def check_place(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} is too old; use a Python with SQLite {oldest} or newer")
+        if self.target.path is None:
+            return
+        folder = self.target.path.parent
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise StoreUnavailable(f"cannot open {self.target}: {folder} {what}; create it or choose another path")
+        if self.target.path.is_dir():
+            raise StoreUnavailable(f"cannot open {self.target}: it is a folder; name a file in it")
 
     def writer(self) -> Link:
-        """Open the connection that writes."""
         return Link(self._writer.connect(), self._gate)
 
+    def settle(self, link: database.Link) -> None:
+        """Use a write-ahead log: readers and the writer do not wait for each other then. The file remembers it."""
+        mode = ""
+        for attempt in range(_TRIES):
+            try:
+                mode = str(link.sql.exec_driver_sql("PRAGMA journal_mode=WAL").scalar())
+                break
+            except OperationalError as error:
+                # The switch does not wait for other connections; a write transaction does.
+                if getattr(error.orig, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY or attempt == _TRIES - 1:
+                    raise
+                link.begin()
+                link.rollback()
+        if mode not in {"wal", "memory"}:
+            raise StoreUnavailable(f"{self.target} is on a file system without shared memory ({mode}); choose a local path")
+
+    def hold_schema(self, link: database.Link) -> None:
+        """Nothing to do: the transaction began as a writer's."""
+
+    def rules(self) -> list[str]:
+        return triggers()
+
     def reader(self) -> Reading:
-        """A consistent view of the database, for a `with` block."""
         return Reading(self._reader, self._gate)
 
+    def lost(self, error: BaseException) -> bool:
+        return False
+
+    def again(self, error: BaseException) -> bool:
+        return False
+
+    def translate(self, error: BaseException) -> StoreError:
+        return translate(error, self.target)
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Nothing to do: workers look again after their polling interval."""
+
     def dispose(self) -> None:
-        """Close every connection."""
         self._reader.dispose()
         self._writer.dispose()
 
@@ -217,40 +260,17 @@ class Reading:
             self._gate.__exit__(None, None, None)
 
 
-def insert_or_leave(table: sa.Table) -> sa.Insert:
-    """An INSERT that does nothing where a row with the same primary key exists."""
-    return sqlite_insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
-
-
-def insert_or_replace(table: sa.Table) -> sa.Insert:
-    """An INSERT that overwrites the other columns where a row with the same primary key exists."""
-    statement = sqlite_insert(table)
-    keys = list(table.primary_key.columns)
-    rest = {column.name: statement.excluded[column.name] for column in table.columns if column not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
-
-
-def insert_or_update(table: sa.Table, **change: Callable[[sa.ColumnElement[Any], sa.ColumnElement[Any]], object]) -> sa.Insert:
-    """An INSERT that, where a row with the same primary key exists, changes only the columns named: each function is
-    given the old value and the new one."""
-    statement = sqlite_insert(table)
-    values = {name: rule(table.c[name], statement.excluded[name]) for name, rule in change.items()}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
-
-
 def triggers() -> list[str]:
-    """The rules that no constraint can say: what may never change, never be deleted, never be replaced."""
-    kept = [table.name for table in (*tables.APPEND_ONLY, *fleet.APPEND_ONLY)]
-    rules = [(f"{name}_no_update", f"BEFORE UPDATE ON {name}", f"{name} is append-only") for name in kept]
-    rules += [
-        (f"{name}_no_delete", f"BEFORE DELETE ON {name}", f"{name} rows stay")
-        for name in [*kept, "runs", "reviews", "call_reviews"]
-    ]
+    """`rules.RULES`, and that no row is replaced."""
+    made: list[str] = []
+    for rule in RULES:
+        when = f" WHEN {rule.when}" if rule.when else ""
+        made.append(_refuse(rule.name, f"BEFORE {rule.change} ON {rule.table}{when}", rule.message))
     # INSERT OR REPLACE deletes without firing DELETE triggers, so a row that exists must be refused before that.
     for number, (name, same) in enumerate(_IDENTITY):
         known = f"BEFORE INSERT ON {name} WHEN EXISTS (SELECT 1 FROM {name} AS old WHERE {same})"  # noqa: S608  # our own words
-        rules.append((f"{name}_no_replace_{number}", known, f"{name} has that row already"))
-    return [_refuse(*rule) for rule in (*rules, *_RULES)]
+        made.append(_refuse(f"{name}_no_replace_{number}", known, f"{name} has that row already"))
+    return made
 
 
 def _refuse(name: str, when: str, message: str) -> str:
@@ -277,37 +297,6 @@ _IDENTITY = (
         for name in ("machines", "messages", "runs", "transitions", "calls", "attempts", "reviews", "call_reviews")
     ),
 )
-
-_ASKED = [column.name for column in tables.call_reviews.columns if column.name not in tables.ANSWER]
-
-_RULES = (
-    (
-        "runs_go_forward",
-        "BEFORE UPDATE ON runs WHEN NEW.epoch < OLD.epoch OR NEW.seq < OLD.seq OR NEW.run_id <> OLD.run_id OR NEW.no <> OLD.no",
-        "a run goes forward only",
-    ),
-    ("runs_stay_closed", "BEFORE UPDATE ON runs WHEN OLD.status IN ('done', 'failed', 'cancelled')", "the run is closed"),
-    ("reviews_decided_once", "BEFORE UPDATE ON reviews WHEN OLD.decision IS NOT NULL", "the review is decided already"),
-    (
-        "reviews_keep_question",
-        "BEFORE UPDATE OF run_id, seq, state, question, show, events, requested_at, expires_at ON reviews",
-        "a review keeps its question",
-    ),
-    (
-        "call_reviews_decided_once",
-        "BEFORE UPDATE ON call_reviews WHEN OLD.decision IS NOT NULL",
-        "the review is decided already",
-    ),
-    (
-        "call_reviews_keep_question",
-        f"BEFORE UPDATE OF {', '.join(_ASKED)} ON call_reviews",
-        "a review keeps its question",
-    ),
-)
-
-
-DATABASE_ERRORS = (sqlite3.Error, DBAPIError)
-"""What the database raises, straight from its driver or through SQLAlchemy."""
 
 
 def translate(error: BaseException, target: Target) -> StoreError:

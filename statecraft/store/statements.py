@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from statecraft.records import Status
 from statecraft.store import fleet
 from statecraft.store import tables as t
-from statecraft.store.sqlite import insert_or_leave, insert_or_replace, insert_or_update
+from statecraft.store.upsert import Upsert, insert_or_leave, insert_or_replace, insert_or_update
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
+Merge = Callable[[Sequence[Row]], Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,18 +23,25 @@ class Statement:
     """One SQL statement and the order of the values in its rows."""
 
     name: str
-    sql: sa.Insert | sa.Update | sa.Delete
+    sql: sa.Insert | sa.Update | sa.Delete | Upsert
     order: tuple[str, ...]
     exact: bool = False
     """Each row must touch exactly one row of the database; anything less means that the write is refused."""
+    merge: Merge | None = None
+    """Makes several rows about the same thing one, where all rows are written at once."""
+
+    def spoken(self, dialect: str) -> sa.Insert | sa.Update | sa.Delete:
+        """The statement in the words of one sort of database."""
+        return self.sql.build(dialect) if isinstance(self.sql, Upsert) else self.sql
 
     def compile(self, dialect: sa.Dialect) -> str:
         """The SQL text, once the order of its placeholders is known to be ours. Done once for each sort of database."""
         known = _COMPILED.get((self, dialect.name))
         if known is not None:
             return known
-        keys = self.order if isinstance(self.sql, sa.Insert) and self.sql.select is None else None
-        compiled = self.sql.compile(dialect=dialect, column_keys=keys)
+        sql = self.spoken(dialect.name)
+        keys = self.order if isinstance(sql, sa.Insert) and sql.select is None else None
+        compiled = sql.compile(dialect=dialect, column_keys=keys)
         assert tuple(getattr(compiled, "positiontup", ())) == self.order, (self.name, self.order, compiled.positiontup)
         return _COMPILED.setdefault((self, dialect.name), str(compiled))
 
@@ -134,10 +142,28 @@ def _key(name: str) -> sa.BindParameter[Any]:
     return sa.bindparam(f"of_{name}", type_=t.reviews.c[name].type)
 
 
+def _last(rows: Sequence[Row]) -> Sequence[Row]:
+    """Of rows with the same first value the last one, in the order of that value: writers that meet never lock crosswise."""
+    return [row for _, row in sorted({row[0]: row for row in rows}.items())]
+
+
+def _summed(rows: Sequence[Row]) -> Sequence[Row]:
+    """As `_last`, with the second values added up."""
+    sums: dict[Any, int] = {}
+    for key, amount, _ in rows:
+        sums[key] = sums.get(key, 0) + amount
+    return [(key, amount, None) for key, amount in sorted(sums.items())]
+
+
+def _first(rows: Sequence[Row]) -> Sequence[Row]:
+    """Of equal rows one."""
+    return list(dict.fromkeys(rows))
+
+
 _HEAD = ("status", "owner", "lease_until", "waiting_for", "due_at", "updated_at", "finished_at", "reason")
 
-PAYLOAD = Statement("payload", insert_or_leave(t.payloads), ("hash", "body"))
-MESSAGE = Statement("message", insert_or_leave(t.messages), ("hash", "parent", "body"))
+PAYLOAD = Statement("payload", insert_or_leave(t.payloads), ("hash", "body"), merge=_last)
+MESSAGE = Statement("message", insert_or_leave(t.messages), ("hash", "parent", "body"), merge=_last)
 RUN = _insert(t.runs, "no")
 CHILD = _child()
 ADVANCE = _update("advance", ("seq", "state", "updated_at"), _held(Status.RUNNING), fresh=True)
@@ -149,7 +175,7 @@ DECIDE = _update("decide", ("seq", "state", *_HEAD), _held(Status.RUNNING, Statu
 PARK = _update("park", _HEAD, _held(Status.RUNNING), fresh=False)
 TRANSITION = _insert(t.transitions)
 DECISION = _decision()
-SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"))
+SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"), merge=_last)
 CALL = _fenced_insert("call", t.calls, _written(t.calls))
 ATTEMPT = _fenced_insert("attempt", t.attempts, _written(t.attempts, "no"))
 REVIEW = _review()
@@ -198,8 +224,9 @@ def _drop(name: str, *columns: str) -> Statement:
 
 CALL_KEY = ("run_id", "seq", "digest", "occurrence")
 
-CHARGE = Statement("charge", insert_or_update(t.meters, used=lambda old, new: old + new), ("meter", "used", "state"))
-ADJUST = Statement("adjust", insert_or_update(t.meters, state=lambda _, new: new), ("meter", "used", "state"))
+_METER = ("meter", "used", "state")
+CHARGE = Statement("charge", insert_or_update(t.meters, used=lambda old, new: old + new), _METER, merge=_summed)
+ADJUST = Statement("adjust", insert_or_update(t.meters, state=lambda _, new: new), _METER, merge=_last)
 UNRESERVE = _drop("unreserve", *CALL_KEY)
 RESERVE = _insert(t.reservations)
 FREE = _drop("free", "run_id")
@@ -212,7 +239,7 @@ def _question() -> Statement:
     asked = sa.select(t.call_reviews.c.seq).where(*_of(t.call_reviews, *CALL_KEY, "round"))
     chosen = sa.select(*(_param(column, t.call_reviews) for column in columns)).where(~asked.exists())
     order = (*(f"p_{column}" for column in columns), *(f"of_{column}" for column in (*CALL_KEY, "round")))
-    return Statement("question", sa.insert(t.call_reviews).from_select(list(columns), chosen), order)
+    return Statement("question", sa.insert(t.call_reviews).from_select(list(columns), chosen), order, merge=_first)
 
 
 QUESTION = _question()
@@ -272,7 +299,7 @@ def _tell(name: str, *also: sa.ColumnElement[bool], order: tuple[str, ...] = ())
     """An event for people, written once by its id, and only if a channel wants it: what nobody wants makes no rows."""
     columns = _written(fleet.outbox)
     chosen = sa.select(*(_param(column, fleet.outbox) for column in columns)).where(_some_want(), *also)
-    made = insert_or_leave(fleet.outbox).from_select(list(columns), chosen)
+    made = insert_or_leave(fleet.outbox, *columns, source=chosen)
     return Statement(name, made, (*(f"p_{column}" for column in columns), "of_at", "of_kind", *order))
 
 
@@ -297,7 +324,7 @@ def _deliver() -> Statement:
         .join(fleet.channels, open_ones)
         .where(out.event == sa.bindparam("of_event", type_=out.event.type))
     )
-    made = insert_or_leave(fleet.deliveries).from_select(["event", "channel", "attempts", "due_at"], chosen)
+    made = insert_or_leave(fleet.deliveries, "event", "channel", "attempts", "due_at", source=chosen)
     return Statement("deliver", made, ("of_event",))
 
 

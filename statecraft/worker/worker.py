@@ -73,6 +73,7 @@ class Worker:
         self._loops.append(asyncio.create_task(self._renew_for_ever(), name="statecraft renew"))
         if self._settings.take != "none":
             self._loops.append(asyncio.create_task(self._poll_for_ever(), name="statecraft poll"))
+            self._store.listen(self.poke)
 
     async def stop(self) -> None:
         """Stop working and hand back what is held, so that others need not wait for the leases to end."""

@@ -1,0 +1,206 @@
+"""The writing connection to PostgreSQL: its transactions, and what becomes of them when the connection is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
+
+from statecraft import trace
+from statecraft.errors import StoreUnavailable
+from statecraft.store.postgres import faults, locks
+from statecraft.store.postgres.arrays import Blobs, Ints
+from statecraft.store.postgres.batch import batch
+from statecraft.store.skew import moved
+from statecraft.store.statements import Row, Statement
+from statecraft.store.writes import Step
+
+if TYPE_CHECKING:
+    from statecraft.store.postgres.server import Postgres
+
+IDLE_SECONDS = 15
+"""A writer that stands still in the middle of a transaction for longer was stopped; what it holds is needed by others."""
+
+SETTINGS = f"""
+SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
+"""A writer goes by indexes only. Plans are kept, and one made while a table was small would read all of it for ever."""
+
+PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Seconds before each attempt to find out what became of a commit."""
+
+_BEGIN = "BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
+
+
+class Link:
+    """Implements `database.Link`. One statement writes all rows of a batch (`batch`)."""
+
+    def __init__(self, server: Postgres, pause: Callable[[float], object]) -> None:
+        self.gate = nullcontext()
+        self._server = server
+        self._pause = pause
+        self._sql: sa.Connection | None = None
+        self._xid = ""
+        self._woke = False
+        """Whether the transaction made something due."""
+        self._connect()
+
+    @property
+    def sql(self) -> sa.Connection:
+        if self._sql is None:
+            self._connect()
+        return cast(sa.Connection, self._sql)
+
+    @property
+    def shift(self) -> int:
+        return self._server.skew.shift
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._sql is not None and self._raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._sql = self._server.connect()
+        self._raw = cast("psycopg.Connection[Any]", self._sql.connection.dbapi_connection)
+        self._cursor = self._raw.cursor()
+
+    def _drop(self) -> None:
+        """Have done with a connection that is of no use any more."""
+        sql, self._sql = self._sql, None
+        if sql is not None:
+            with suppress(*self._server.errors, sa.exc.InvalidRequestError):
+                sql.invalidate()
+                sql.close()
+
+    def _reconnect(self, error: BaseException | None) -> None:
+        self._drop()
+        self._connect()
+        said = "" if error is None else str(faults.translate(error, self._server.target))
+        trace.emit("store.reconnected", {"database": str(self._server.target), "error": said}, level=logging.WARNING)
+
+    def close(self) -> None:
+        self.rollback()
+        if self._sql is not None:
+            self._sql.close()
+            self._sql = None
+
+    # --- transactions ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if self._sql is None:
+            self._reconnect(None)
+        try:
+            self._begin()
+        except psycopg.Error as error:
+            if not faults.lost(error):
+                raise
+            # It went while nobody used it, so nothing is lost with it.
+            self._reconnect(error)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._woke = False
+        with self._server.skew.measured() as measured:
+            self._cursor.execute(_BEGIN)
+            self._cursor.nextset()
+            found = self._cursor.fetchone()
+            assert found is not None
+            self._xid = found[0]
+            measured(found[1])
+
+    def hold(self, writes: Sequence[Step]) -> None:
+        heads, ending, meters = locks.heads(writes), locks.ending(writes), locks.meters(writes)
+        if ending:
+            self._cursor.execute(locks.HEADS_AND_PARENTS, (Blobs(heads), Blobs(ending)))
+        elif heads:
+            self._cursor.execute(locks.HEADS, (Blobs(heads),))
+        if meters:
+            self._cursor.execute(locks.METERS, (Ints(meters),))
+
+    def run(self, statement: Statement, rows: Sequence[Row]) -> int:
+        known = batch(statement, self._server.dialect)
+        if statement.merge is not None and len(rows) > 1:
+            rows = statement.merge(rows)
+        if known.instants and self.shift:
+            rows = moved(rows, known.instants, self.shift)
+        self._cursor.execute(known.text, [send(values) for send, values in zip(known.columns, zip(*rows, strict=True), strict=True)])
+        touched = self._cursor.rowcount
+        self._woke = self._woke or (touched > 0 and known.wakes(rows))
+        return touched
+
+    def execute(self, sql: str) -> None:
+        self._cursor.execute(sql.encode())
+
+    def mark(self) -> None:
+        self._cursor.execute("SAVEPOINT one")
+
+    def keep(self) -> None:
+        self._cursor.execute("RELEASE one")
+
+    def undo(self) -> None:
+        self._cursor.execute("ROLLBACK TO one; RELEASE one")
+
+    def rollback(self) -> None:
+        if self._sql is None:
+            return
+        try:
+            if self._raw.closed:
+                self._drop()
+            elif self._raw.info.transaction_status != TransactionStatus.IDLE:
+                self._cursor.execute("ROLLBACK")
+        except psycopg.Error:
+            self._drop()
+
+    def commit(self) -> None:
+        backend = self._raw.info.backend_pid
+        try:
+            self._cursor.execute("COMMIT")
+        except psycopg.Error as error:
+            if not faults.lost(error):
+                raise
+            self._find_out(error, backend)
+        if self._woke:
+            self._server.hints.tell()
+
+    # --- a commit without an answer ----------------------------------------------------------------------------------
+
+    def _find_out(self, error: psycopg.Error, backend: int) -> None:
+        """Return if the transaction was committed though nobody told us; raise `StoreUnavailable` if it was not, or if
+        that cannot be told."""
+        fate: str | None = None
+        for pause in PAUSES:
+            self._pause(pause)
+            try:
+                self._reconnect(error)
+                fate = self._fate()
+                if fate == "in progress":
+                    self._cursor.execute(_END_OF, (backend, self._xid))
+                    continue
+                break
+            except self._server.errors:
+                continue
+        told = {"database": str(self._server.target), "xid": self._xid, "outcome": fate or "unknown"}
+        trace.emit("store.resolved", told, level=logging.WARNING)
+        if fate == "committed":
+            return
+        where = f"the connection to {self._server.target} was lost during a commit"
+        if fate == "aborted":
+            raise StoreUnavailable(f"{where}; nothing of it was kept: resume when the server is there") from error
+        raise StoreUnavailable(
+            f"{where}, and the server cannot tell its outcome (transaction {self._xid}); look at the run before trying again"
+        ) from error
+
+    def _fate(self) -> str | None:
+        """`committed`, `aborted`, `in progress`, or None if the server does not remember."""
+        self._cursor.execute("SELECT pg_xact_status(%s::xid8)", (self._xid,))
+        found = self._cursor.fetchone()
+        return None if found is None else cast("str | None", found[0])

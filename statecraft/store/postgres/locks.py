@@ -1,0 +1,74 @@
+"""What a batch keeps from changing under it, so that looking first and then writing stays true among many writers.
+
+Heads of runs by row locks, budgets and other meters by advisory locks, each in one order that all writers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+from statecraft.store.port import Adjust, Cancel, Move, Park, Renew, Reserve, Start
+from statecraft.store.writes import Step
+
+HEADS = "SELECT count(*) FROM (SELECT FROM runs WHERE run_id = ANY(%s::bytea[]) ORDER BY run_id FOR NO KEY UPDATE) AS held"
+
+HEADS_AND_PARENTS = """
+SELECT count(*) FROM (SELECT FROM runs WHERE run_id IN (
+    SELECT unnest(%s::bytea[]) UNION SELECT parent FROM runs WHERE run_id = ANY(%s::bytea[])
+) ORDER BY run_id FOR NO KEY UPDATE) AS held
+"""
+"""Also the parents of the runs that end: whether they wait already decides who wakes whom."""
+
+METERS = "SELECT count(pg_advisory_xact_lock(number)) FROM unnest(%s::bigint[]) AS number"
+
+
+def heads(writes: Sequence[Step]) -> list[bytes]:
+    """The runs that the writes name, in order."""
+    return sorted({run_id for write in writes for run_id in _named(write)})
+
+
+def ending(writes: Sequence[Step]) -> list[bytes]:
+    """Those of them that end."""
+    return [run_id for write in writes if _ends(write) for run_id in _named(write)]
+
+
+def meters(writes: Sequence[Step]) -> list[int]:
+    """Numbers for the meters that the writes look at, in order. That two meters may share one only makes them wait."""
+    names = {name for write in writes for name in _metered(write)}
+    return sorted(int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names)
+
+
+def _named(write: Step) -> Iterator[bytes]:
+    match write:
+        case Start():
+            if write.parent is not None:
+                yield write.parent
+        case Move():
+            yield write.transition.run_id
+        case Renew():
+            yield from (run_id for run_id, _ in write.held)
+        case _:
+            run_id = getattr(write, "run_id", None)
+            if isinstance(run_id, bytes):
+                yield run_id
+
+
+def _ends(write: Step) -> bool:
+    match write:
+        case Cancel():
+            return True
+        case Move() | Park():
+            return write.head is not None and write.head.status.closed
+        case _:
+            return False
+
+
+def _metered(write: Step) -> Iterator[str]:
+    match write:
+        case Reserve():
+            yield from (amount.meter for amount in write.amounts)
+        case Adjust():
+            yield write.meter
+        case _:
+            pass
