@@ -48,6 +48,7 @@ from statecraft.records import (
 )
 from statecraft.replay import Replay, replay
 from statecraft.store import open_store, port
+from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
 D = TypeVar("D", bound=Data)
@@ -286,11 +287,11 @@ class Runtime(Looking):
 
     async def redeliver(self, alert: str) -> int:
         """Deliver an alert again, by its id, to every channel it was for. Answers how many those are. Raises `NotFound`."""
-        return cast(int, await self._store.submit(port.Redeliver(raw_id(alert), self._clock.now())))
+        return cast(int, await self._store.submit(Redeliver(raw_id(alert), self._clock.now())))
 
     async def enable(self, channel: str) -> None:
         """Tell a channel again that was disabled because its receiver answered 410; nothing if it was not."""
-        await self._store.submit(port.Enable(channel, self._clock.now()))
+        await self._store.submit(Enable(channel, self._clock.now()))
 
     async def replay(self, run_id: str, machine: Machine[Any] | None = None) -> Replay:
         """Run the handlers again against the record; nothing leaves the process. See `statecraft.replay`."""

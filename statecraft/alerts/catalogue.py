@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statecraft.channel import Alert, Json, Kind
 from statecraft.clock import instant
 from statecraft.machine.budget import public, said
-from statecraft.store.port import Errand
+from statecraft.store.outbox import Errand
 
 
 @dataclass(frozen=True, slots=True)

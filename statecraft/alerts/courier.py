@@ -1,7 +1,7 @@
 """Carries what the outbox has to the channels of this process: at least once, each alert under one id.
 
 One task for each channel, so that one that hangs keeps nobody else waiting. A delivery is taken by putting its due time
-off (`store.port.Fetch`), sent outside any transaction, and only then marked; if we are killed in between, somebody sends
+off (`store.Fetch`), sent outside any transaction, and only then marked; if we are killed in between, somebody sends
 it again when that time comes.
 """
 
@@ -19,6 +19,7 @@ from statecraft.alerts.watch import Watch
 from statecraft.channel import Alert, AlertPolicy, Channel, NotDelivered, wanted
 from statecraft.clock import Clock
 from statecraft.store import port
+from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Hurry, Missed, Subscribe
 
 TIME_LIMIT = 15.0
 """Seconds for one attempt."""
@@ -67,19 +68,19 @@ class Carrier:
         if due is None or due > now:
             return self._poll if due is None else min(self._poll, (due - now) / 1_000_000)
         many = AT_ONCE if self._failures == 0 else 1
-        taken = await self._store.submit(port.Fetch(self.channel.name, now, now + LEASE, many))
-        errands = cast("list[port.Errand]", taken)
+        taken = await self._store.submit(Fetch(self.channel.name, now, now + LEASE, many))
+        errands = cast("list[Errand]", taken)
         await asyncio.gather(*(self._carry(errand) for errand in errands))
         return 0.0 if errands and self._clock.now() >= self._rest_until else min(self._poll, 1.0)
 
-    async def _carry(self, errand: port.Errand) -> None:
+    async def _carry(self, errand: Errand) -> None:
         failure = await attempt(self._clock, self.channel, alert_of(errand))
         name, now = self.channel.name, self._clock.now()
         if failure is None:
             was_down, self._failures = self._failures >= DOWN, 0
-            await self._store.submit(port.Carried(name, errand.event, errand.attempt, now))
+            await self._store.submit(Carried(name, errand.event, errand.attempt, now))
             if was_down:
-                await self._store.submit(port.Hurry(name, now))
+                await self._store.submit(Hurry(name, now))
             return
         self._failures += 1
         self._rest_until = now + int(pace.rest(self._failures, failure.retry_after) * 1_000_000)
@@ -87,9 +88,9 @@ class Carrier:
         due = None if wait is None else now + int(wait * 1_000_000)
         told = {"channel": name, "id": errand.event.hex(), "attempt": errand.attempt, "reason": str(failure), "wait": wait}
         trace.emit("alert.missed", told, level=logging.WARNING)
-        await self._store.submit(port.Missed(name, errand.event, errand.attempt, due, str(failure)[:500]))
+        await self._store.submit(Missed(name, errand.event, errand.attempt, due, str(failure)[:500]))
         if failure.gone:
-            await self._store.submit(port.Enable(name, now, str(failure)[:500]))
+            await self._store.submit(Enable(name, now, str(failure)[:500]))
 
 
 class Courier:
@@ -116,7 +117,7 @@ class Courier:
         """Make the channels known and begin. Raises `StoreError`."""
         for channel in self._channels:
             kinds = tuple(str(kind) for kind in wanted(channel.kinds))
-            await self._store.submit(port.Subscribe(channel.name, kinds, self._clock.now()))
+            await self._store.submit(Subscribe(channel.name, kinds, self._clock.now()))
         for carrier in self._carriers:
             self._tasks.append(
                 asyncio.create_task(self._for_ever(carrier.once), name=f"statecraft alerts {carrier.channel.name}")

@@ -7,7 +7,7 @@ import json
 from statecraft.channel import AlertPolicy, Kind
 from statecraft.clock import Clock, micros
 from statecraft.store import port
-from statecraft.store.outbox import event_id
+from statecraft.store.outbox import Remind, Rule, Tell, event_id
 
 HOUR = 3_600_000_000
 """A queue that stands still is told once in each hour of the clock (microseconds)."""
@@ -27,7 +27,7 @@ class Watch:
         now = self._clock.now()
         seen = await self._store.sightings(now, self.rule)
         if seen.due:
-            await self._store.submit(port.Remind(now, self.rule))
+            await self._store.submit(Remind(now, self.rule))
         here: set[bytes] = set()
         for queue, count, since in seen.stalled:
             event = event_id(Kind.QUEUE_STALLED, queue, now // HOUR)
@@ -41,14 +41,14 @@ class Watch:
 
     async def _tell(self, event: bytes, kind: Kind, now: int, facts: dict[str, object]) -> None:
         if event not in self._told:
-            await self._store.submit(port.Tell(event, kind.value, now, json.dumps(facts, ensure_ascii=False)))
+            await self._store.submit(Tell(event, kind.value, now, json.dumps(facts, ensure_ascii=False)))
             self._told.add(event)
 
 
-def rule_of(policy: AlertPolicy) -> port.Rule:
+def rule_of(policy: AlertPolicy) -> Rule:
     """The policy as the store takes it."""
     remind = policy.reminders
-    return port.Rule(
+    return Rule(
         after=() if remind is None else tuple(micros(each) for each in remind.after),
         every=None if remind is None or remind.then_every is None else micros(remind.then_every),
         expiring=policy.expiring,

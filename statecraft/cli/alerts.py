@@ -106,7 +106,7 @@ async def _test(session: Session, channel: Channel) -> Exit:
 def _trial(channel: Channel, now: int) -> Alert:
     from statecraft.alerts.catalogue import alert_of
     from statecraft.channel import Kind
-    from statecraft.store.port import Errand
+    from statecraft.store.outbox import Errand
 
     return alert_of(Errand(bytes.fromhex(RandomIds().trace_id()), Kind.TEST.value, now, 1, {"channel": channel.name}))
 

@@ -16,11 +16,10 @@ from statecraft.records import DeliveryRecord, Json
 from statecraft.store import fleet, reminders, telling
 from statecraft.store import statements as s
 from statecraft.store import tables as t
-from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Hurry, Missed, Redeliver, Remind, Subscribe, Tell
-from statecraft.store.port import Telling
+from statecraft.store.outbox import Carried, Enable, Errand, Fetch, Hurry, Missed, Redeliver, Remind, Subscribe, Tell, Telling
 from statecraft.store.rows import Row
-from statecraft.store.upsert import insert_or_leave
 from statecraft.store.statements import Query
+from statecraft.store.upsert import insert_or_leave
 from statecraft.store.writes import Rows
 
 _way, _out, _on = fleet.deliveries.c, fleet.outbox.c, fleet.channels.c

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from statecraft.store import accounts, claims, decisions, errands
-from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle, Telling
+from statecraft.store.outbox import Telling
+from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
 from statecraft.store.writes import Rows, Step
 
 

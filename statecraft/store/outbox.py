@@ -141,3 +141,7 @@ class Sightings:
     """(queue, how many runs are overdue, since when the first) of queues that stand still."""
     lost: tuple[tuple[str, int, int], ...] = ()
     """(owner, last beat, runs held then) of workers that are gone."""
+
+
+Telling = Tell | Subscribe | Enable | Fetch | Carried | Missed | Hurry | Redeliver | Remind
+"""What a store writes for people; see `port.Store.submit`."""

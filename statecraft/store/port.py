@@ -29,20 +29,7 @@ from statecraft.records import (
 )
 from statecraft.store.journal import Attempt, Blob, Call, MessageNode
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
-from statecraft.store.outbox import (
-    Carried,
-    Enable,
-    Errand,
-    Fetch,
-    Hurry,
-    Missed,
-    Redeliver,
-    Remind,
-    Rule,
-    Sightings,
-    Subscribe,
-    Tell,
-)
+from statecraft.store.outbox import Rule, Sightings, Telling
 from statecraft.store.questions import CallReview, Decide
 
 __all__ = [
@@ -53,35 +40,23 @@ __all__ = [
     "Call",
     "CallReview",
     "Cancel",
-    "Carried",
     "Charge",
     "Claim",
     "ClaimDue",
     "Decide",
-    "Enable",
-    "Errand",
-    "Fetch",
     "Head",
-    "Hurry",
     "Loaded",
     "MachineSpec",
     "MessageNode",
-    "Missed",
     "Move",
     "Park",
-    "Redeliver",
-    "Remind",
     "Renew",
     "Reserve",
     "Reserved",
     "Review",
-    "Rule",
     "Settle",
-    "Sightings",
     "Start",
     "Store",
-    "Subscribe",
-    "Tell",
     "Transition",
     "Write",
 ]
@@ -275,7 +250,6 @@ class Cancel:
     reason: str
 
 
-Telling = Tell | Subscribe | Enable | Fetch | Carried | Missed | Hurry | Redeliver | Remind
 Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide | Telling
 
 

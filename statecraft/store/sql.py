@@ -25,7 +25,8 @@ from statecraft.store import accounts, asked, claims, errands, reads, reminders,
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
-from statecraft.store.port import Loaded, MachineSpec, Rule, Sightings, Write
+from statecraft.store.outbox import Rule, Sightings
+from statecraft.store.port import Loaded, MachineSpec, Write
 from statecraft.store.skew import later
 from statecraft.store.verify import verify
 from statecraft.store.writes import Step

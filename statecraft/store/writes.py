@@ -11,6 +11,7 @@ from statecraft.ids import digest
 from statecraft.records import Status, Waiting
 from statecraft.store import statements as s
 from statecraft.store import telling
+from statecraft.store.outbox import Telling
 from statecraft.store.port import (
     Adjust,
     Attempt,
@@ -30,7 +31,6 @@ from statecraft.store.port import (
     Reserve,
     Settle,
     Start,
-    Telling,
     Transition,
     Write,
 )
