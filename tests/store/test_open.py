@@ -127,15 +127,7 @@ def test_stores_that_open_a_new_file_at_once_all_find_it_whole(url: str) -> None
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        "postgresql+asyncpg://localhost/x",
-        "mysql://x",
-        "runs.db",
-        "",
-        "sqlite://host/x",
-        "sqlite:///x?mode=ro",
-        "sqlite+aiosqlite:///x",
-    ],
+    ["postgresql+asyncpg://localhost/x", "mysql://x", "runs.db", "", "sqlite://host/x", "sqlite:///x?mode=ro", "sqlite+aiosqlite:///x"],
 )
 def test_a_url_that_is_not_supported_says_what_is(wrong: str) -> None:
     with pytest.raises(ConfigError, match="sqlite:///") as told:
