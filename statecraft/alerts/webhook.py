@@ -75,7 +75,8 @@ class Webhook:
 
         try:
             link.request("POST", self._path, body, headers)
-            self._judge(link.getresponse())
+            with link.getresponse() as response:
+                self._judge(response)
         except (OSError, HTTPException) as error:
             raise NotDelivered(f"{self._host} cannot be reached: {type(error).__name__}") from None
         finally:
