@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -30,9 +33,10 @@ class Apprise:
         self._aside = Aside(name)
         if not urls:
             raise ConfigError(f"channel {name!r} has no Apprise URL")
-        for number, url in enumerate(urls, 1):
-            if not self._out.add(url):
-                raise ConfigError(f"Apprise does not know URL number {number} of channel {name!r}")
+        with _quiet():
+            unknown = [number for number, url in enumerate(urls, 1) if not self._out.add(url)]
+        if unknown:
+            raise ConfigError(f"Apprise does not know URL number {unknown[0]} of channel {name!r}")
 
     def __repr__(self) -> str:
         return f"Apprise({self.name!r})"
@@ -45,3 +49,18 @@ class Apprise:
         sort = "failure" if alert.type in _URGENT else "info"
         if not self._out.notify(body=body, title=f"statecraft: {alert.type}", notify_type=sort, body_format="text"):
             raise NotDelivered("Apprise says that it was not delivered; its own log (logger apprise) says why")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Apprise's own log lines, which repeat a URL that it does not take."""
+    log = logging.getLogger("apprise")
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(nothing)

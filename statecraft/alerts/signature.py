@@ -6,9 +6,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-import time
 from collections.abc import Mapping, Sequence
 
+from statecraft.clock import SystemClock
 from statecraft.errors import ConfigError, StatecraftError
 
 PREFIX = "whsec_"
@@ -54,7 +54,7 @@ def verify(headers: Mapping[str, str], body: bytes | str, secret: str | Sequence
         timestamp = int(at)
     except (KeyError, ValueError):
         raise BadSignature("the request has no webhook-id, webhook-timestamp and webhook-signature") from None
-    if abs((time.time() if now is None else now) - timestamp) > TOLERANCE:
+    if abs((SystemClock().now() / 1_000_000 if now is None else now) - timestamp) > TOLERANCE:
         raise BadSignature(f"the request's webhook-timestamp is more than {TOLERANCE:g} s off")
     keys = [key_of(each) for each in ([secret] if isinstance(secret, str) else secret)]
     wanted = sign(keys, name, timestamp, body.encode() if isinstance(body, str) else body)["webhook-signature"].split()

@@ -102,7 +102,7 @@ class Applier:
                 self._link.mark()
                 try:
                     outcomes += self._apply([write])
-                except Exception as error:  # noqa: BLE001  # As above.
+                except Exception as error:  # As above.
                     self._unless_again(error)
                     if not self._innocent(error):
                         raise

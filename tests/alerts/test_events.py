@@ -239,8 +239,8 @@ def test_the_event_is_there_exactly_if_the_change_is(url: str, moment: str) -> N
     async def agrees() -> None:
         async with outbox(url, kinds=()) as store:
             decided = [review.decision is not None for review in await store.reviews()]
-            died = [run for run in await store.runs(RunFilter(status=Status.DEAD, limit=100))]
-            ended = [run for run in await store.runs(RunFilter(status=Status.DONE, limit=100))]
+            died = await store.runs(RunFilter(status=Status.DEAD, limit=100))
+            ended = await store.runs(RunFilter(status=Status.DONE, limit=100))
             expected = ["review.requested"] * len(decided) + ["review.decided"] * sum(decided)
             expected += ["run.dead_lettered"] * len(died) + ["run.completed"] * len(ended)
             assert await told(store) == sorted(expected)

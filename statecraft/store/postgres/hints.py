@@ -71,7 +71,7 @@ class Hints:
             self._due.clear()
             try:
                 link = link or connect(self._target)
-                link.execute(f"SELECT pg_notify(({_CHANNEL}), '')")  # noqa: S608  # our own words
+                link.execute(f"SELECT pg_notify(({_CHANNEL}), '')")  # our own words
             except psycopg.Error:
                 link = _without(link)  # A hint is lost; the next one has a new connection.
             self._closed.wait(COALESCED)
