@@ -38,7 +38,7 @@ bench: $(VENV)/.ready-dev  ## speed and size, as ratios to a raw sqlite3 loop me
 
 MINUTES ?= 1
 soak: $(VENV)/.ready-dev  ## a fleet on a real PostgreSQL under fire: make soak MINUTES=30
-	@$(BIN)/python -m tests.fleet.soak --minutes $(MINUTES)
+	@$(BIN)/python -m tests.fleet --minutes $(MINUTES)
 
 diagrams: $(VENV)/.ready-dev  ## redraw diagrams/ from machines/ and examples/
 	@$(BIN)/python -m statecraft.diagram.gallery machines examples diagrams

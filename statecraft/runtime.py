@@ -61,8 +61,8 @@ class Runtime(Looking):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
-    it may run; `llm` answers `run.llm`. Clock, ids and store may be passed in, for tests. Use it as an async context
-    manager; two runtimes share nothing.
+    it may run; `llm` answers `run.llm`. Opening brings a database of an older schema up, unless `migrate` is off. Clock, ids
+    and store may be passed in, for tests. Use it as an async context manager; two runtimes share nothing.
     """
 
     def __init__(
@@ -75,13 +75,14 @@ class Runtime(Looking):
         clock: Clock | None = None,
         ids: Ids | None = None,
         store: port.Store | None = None,
+        migrate: bool = True,
     ) -> None:
         self.url = url or os.environ.get("STATECRAFT_URL") or DEFAULT_URL
         self.settings = settings or Settings()
         self.llm = llm
         self._clock: Clock = clock or SystemClock()
         self._ids: Ids = ids or RandomIds()
-        self._store = store or open_store(self.url, clock=self._clock)
+        self._store = store or open_store(self.url, clock=self._clock, migrate=migrate)
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
         self._live = Hub()

@@ -34,6 +34,8 @@ EVENTS = frozenset(
         "breaker",
         "gate.waiting",
         "gate.reminder",
+        "store.migrated",
+        "store.outgrown",
         "store.refused",
         "store.failed",
         "store.reconnected",

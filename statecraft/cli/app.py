@@ -17,6 +17,7 @@ from statecraft.cli.demo import demo
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
+from statecraft.cli.migrate import migrate
 from statecraft.cli.review import review
 from statecraft.cli.show import show
 from statecraft.cli.start import start
@@ -76,6 +77,7 @@ SECTIONS = {
     "Look": ("runs", "show", "watch", "alerts"),
     "Act": ("send", "review", "resume", "cancel", "replay"),
     "Make": ("check", "diagram"),
+    "Keep": ("migrate",),
 }
 
 
@@ -89,5 +91,5 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, alerts, send, review, resume, cancel, replay, check, diagram):
+for _verb in (demo, start, runs, show, watch, alerts, send, review, resume, cancel, replay, check, diagram, migrate):
     app.add_command(_verb)

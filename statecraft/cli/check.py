@@ -129,7 +129,7 @@ def _database(session: Session) -> Fact:
     async def main() -> Exit:
         from statecraft.store import open_store
 
-        store = open_store(session.database.url)
+        store = open_store(session.database.url, migrate=False)
         await store.open()
         await store.close()
         return Exit.DONE

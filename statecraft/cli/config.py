@@ -40,6 +40,11 @@ class Database:
         return sqlite_file(self.url)
 
     @property
+    def migrate(self) -> bool:
+        """Whether a verb that opens it brings its schema up: a file, yes; what a fleet shares, only `statecraft migrate`."""
+        return self.file is not None
+
+    @property
     def flag(self) -> str:
         """What to add to a command so that it finds the same database; empty if it would anyway."""
         return f" --db {shlex.quote(str(self.file or self.url))}" if self.source == "--db" else ""

@@ -41,7 +41,8 @@ async def reading(session: Session) -> AsyncIterator[Runtime]:
     from statecraft.runtime import Runtime
 
     must_exist(session.database)
-    async with Runtime(session.database.url, settings=Settings(take="none")) as rt:
+    database = session.database
+    async with Runtime(database.url, settings=Settings(take="none"), migrate=database.migrate) as rt:
         yield rt
 
 
@@ -55,7 +56,8 @@ async def working(session: Session, target: Target, take: Take) -> AsyncIterator
         session.screen.say(f"model: {llm.label}")
     own = settings_for(target)
     settings = replace(own, take=take, pace=session.drive.pace or own.pace, debug=session.screen.debug or own.debug)
-    async with Runtime(session.database.url, machines=[target.machine], llm=llm, settings=settings) as rt:
+    database = session.database
+    async with Runtime(database.url, machines=[target.machine], llm=llm, settings=settings, migrate=database.migrate) as rt:
         yield rt
 
 

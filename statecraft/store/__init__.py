@@ -15,29 +15,43 @@ if TYPE_CHECKING:
 _KNOWN = "sqlite:///path/to/file.db, sqlite:// for memory, or postgresql://user@host/database"
 
 
-def open_store(url: str, *, probe: Callable[[str], None] | None = None, clock: Clock | None = None) -> Store:
+def open_store(
+    url: str, *, probe: Callable[[str], None] | None = None, clock: Clock | None = None, migrate: bool = True
+) -> Store:
     """A store for a database URL, not opened yet: `sqlite:///path/to/file.db`, `sqlite://` for memory, or
     `postgresql://user@host/database`.
 
     `probe` is called with `before` just before and `after` just after each commit, for tests that crash there. If `clock`
     is the `SystemClock` that the times of writes come from, a PostgreSQL store compares leases and due times on the
     server's clock, by the difference that it measures; otherwise it takes them as they are.
+    Opening brings an older schema up, unless `migrate` is off: then `StoreUnavailable` says that it is due.
     Raises `ConfigError` for a URL that is not supported, or if the driver of its database is not installed.
     """
     # SQLAlchemy is heavy, so it loads with the first store.
     from statecraft.store.sql import SqlStore
 
-    return SqlStore(_database(url, clock), probe=probe)
+    return SqlStore(database_of(url, clock), probe=probe, migrate=migrate)
 
 
-def _database(url: str, clock: Clock | None) -> Database:
+def schema_of(url: str) -> tuple[int | None, int]:
+    """(the schema that a database has, None if it has none yet; the one that this statecraft needs). Changes nothing.
+
+    Raises `ConfigError`, `StoreUnavailable` or `SchemaTooNew`.
+    """
+    from statecraft.store import schema, tables
+
+    return schema.found(database_of(url)), tables.VERSION
+
+
+def database_of(url: str, clock: Clock | None = None) -> Database:
+    """The database that a URL names. Raises `ConfigError`."""
     scheme = url.partition(":")[0]
     if "://" not in url:
         raise ConfigError(f"{url!r} is not a database URL; use {_KNOWN}")
     if scheme == "sqlite":
         from statecraft.store.sqlite import Sqlite, parse
 
-        return Sqlite(parse(url))
+        return Sqlite(parse(url), clock.monotonic if clock is not None else None)
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         try:
             from statecraft.store import postgres

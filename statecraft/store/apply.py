@@ -84,7 +84,9 @@ class Applier:
         self._probe("before")
         try:
             self._link.commit()
-        except (*self._database.errors, StatecraftError) as error:
+        except Exception as error:
+            if not isinstance(error, (StoreUnavailable, *self._database.errors)):
+                raise
             self._unless_again(error)
             self._link.rollback()
             if len(writes) == 1:

@@ -119,11 +119,15 @@ class Database(Protocol):
         """A consistent view of the database, for a `with` block."""
         ...
 
-    def lost(self, error: BaseException) -> bool:
+    def feed_end(self, sql: sa.Connection) -> int | None:
+        """The position of the feed up to which every entry that will ever be is committed; None: there is no other."""
+        ...
+
+    def lost(self, error: BaseException, /) -> bool:
         """Whether the connection is gone, so that whatever else is asked on it fails as well."""
         ...
 
-    def again(self, error: BaseException) -> bool:
+    def again(self, error: BaseException, /) -> bool:
         """Whether another writer was in the way, so that the same writes, done anew, may well succeed."""
         ...
 

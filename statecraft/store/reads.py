@@ -177,17 +177,13 @@ def diagnosis(sql: sa.Connection, run_id: bytes) -> str | None:
     return sql.execute(query.order_by(t.deaths.c.seq.desc(), t.deaths.c.epoch.desc()).limit(1)).scalar()
 
 
-def feed(sql: sa.Connection, after: int, run_id: bytes | None, limit: int) -> list[FeedEntry]:
-    """Entries above a position, in order, and none that an entry with a lower position may still come after.
-
-    Where several write at once, positions are given before commits are made. For one run they agree: its writers wait for
-    each other. For all runs, what was written by or after the oldest transaction that goes on is left for later.
-    """
+def feed(sql: sa.Connection, after: int, run_id: bytes | None, limit: int, upto: int | None = None) -> list[FeedEntry]:
+    """Entries above a position, in order, none above `upto`."""
     query = rows.FEED.where(t.feed.c.pos > after).limit(limit)
     if run_id is not None:
         query = query.where(t.feed.c.run_id == run_id)
-    elif sql.dialect.name == "postgresql":
-        query = query.where(t.feed.c.tx < sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
+    if upto is not None:
+        query = query.where(t.feed.c.pos <= upto)
     return [rows.feed_entry(row) for row in sql.execute(query)]
 
 

@@ -5,6 +5,7 @@ Only what decides whether a run may be claimed is moved: leases and due times. W
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -45,7 +46,7 @@ def instants(statement: Statement, dialect: str) -> tuple[int, ...]:
     return tuple(place for place, name in enumerate(statement.order) if name in _MOVED)
 
 
-def moved(rows: list[Row], places: tuple[int, ...], micros: int) -> list[Row]:
+def moved(rows: Sequence[Row], places: tuple[int, ...], micros: int) -> list[Row]:
     """The rows with the values at these places moved."""
 
     def one(row: Row) -> Row:

@@ -41,9 +41,10 @@ Question = Callable[[sa.Connection], object]
 class SqlStore:
     """Implements `statecraft.store.port.Store`. Open it, and use it, on one event loop."""
 
-    def __init__(self, database: Database, *, probe: Probe | None = None) -> None:
+    def __init__(self, database: Database, *, probe: Probe | None = None, migrate: bool = True) -> None:
         self._database = database
         self._probe = probe
+        self._migrate = migrate
         self._link: Link | None = None
         self._writer: Batched[Step] | None = None
         self._quick: Batched[Question] | None = None
@@ -55,7 +56,7 @@ class SqlStore:
     async def open(self) -> None:
         if self._writer is not None:
             return
-        link = await asyncio.to_thread(schema.prepare, self._database)
+        link = await asyncio.to_thread(schema.prepare, self._database, bring_up=self._migrate)
         self._link = link
         self._writer = Batched(Applier(link, self._database, self._probe).commit, "commit")
         self._quick = Batched(self._ask, "read")
@@ -169,7 +170,10 @@ class SqlStore:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
-        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit))
+        # Of one run, positions grow with its commits, since its writers wait for each other. Of all runs, what somebody may
+        # still commit below a position is waited for; this is asked before what is committed.
+        upto = await self._read_on(self._database.feed_end) if run_id is None else None
+        return await self._read_on(lambda sql: reads.feed(sql, after, run_id, limit, upto))
 
     async def transcript(self, head: bytes) -> list[str]:
         return await self._read_on(lambda sql: reads.transcript(sql, head))

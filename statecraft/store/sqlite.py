@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from statecraft.clock import SystemClock
 from statecraft.errors import ConfigError, StoreError, StoreFull, StoreUnavailable, WriteRefused
 from statecraft.store import database
+from statecraft.store.outgrown import Waits
 from statecraft.store.rules import RULES
 
 if TYPE_CHECKING:
     from statecraft.store.statements import Row, Statement
     from statecraft.store.writes import Step
+
+Monotonic = Callable[[], float]
+"""Seconds on a clock that never goes back."""
 
 OLDEST = (3, 37)
 """STRICT tables came with this version of SQLite."""
@@ -78,15 +83,18 @@ _PRAGMAS = (
 class Link:
     """Implements `database.Link`.
 
-    `run` is the hot path: SQL compiled once, tuples ready made. It runs row by row on purpose: SQLite answers a several-row INSERT into a table that others refer to
-    by searching those others for every row, which costs more the longer a run's history is.
+    `run` is the hot path: SQL compiled once, tuples ready made. It runs row by row on purpose: SQLite answers a
+    several-row INSERT into a table that others refer to by searching those others for every row, which costs more the
+    longer a run's history is.
     """
 
     shift = 0
 
-    def __init__(self, sql: sa.Connection, gate: AbstractContextManager[object]) -> None:
+    def __init__(self, sql: sa.Connection, gate: AbstractContextManager[object], monotonic: Monotonic, waits: Waits) -> None:
         self.sql = sql
         self.gate = gate
+        self._monotonic = monotonic
+        self._waits = waits
         self._texts: dict[Statement, str] = {}
         self._raw = cast(sqlite3.Connection, sql.connection.dbapi_connection)
         self._cursor = self._raw.cursor()
@@ -96,7 +104,12 @@ class Link:
         return self._raw.in_transaction
 
     def begin(self) -> None:
-        self._cursor.execute("BEGIN IMMEDIATE")
+        started = self._monotonic()
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+        finally:
+            now = self._monotonic()
+            self._waits.count(now, now - started)
 
     def hold(self, writes: Sequence[Step]) -> None:
         """Nothing to do: there is one writer."""
@@ -143,8 +156,10 @@ class Sqlite:
     shift = 0
     errors = (sqlite3.Error, DBAPIError)
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, monotonic: Monotonic | None = None) -> None:
         self.target = target
+        self._monotonic = monotonic or SystemClock().monotonic
+        self._waits = Waits(target)
         self._gate = threading.Lock() if target.path is None else nullcontext()
         if target.path is None:
             self._writer = sa.create_engine(
@@ -173,7 +188,7 @@ class Sqlite:
             raise StoreUnavailable(f"cannot open {self.target}: it is a folder; name a file in it")
 
     def writer(self) -> Link:
-        return Link(self._writer.connect(), self._gate)
+        return Link(self._writer.connect(), self._gate, self._monotonic, self._waits)
 
     def settle(self, link: database.Link) -> None:
         """Use a write-ahead log: readers and the writer do not wait for each other then. The file remembers it."""
@@ -200,10 +215,13 @@ class Sqlite:
     def reader(self) -> Reading:
         return Reading(self._reader, self._gate)
 
-    def lost(self, error: BaseException) -> bool:
+    def feed_end(self, _: sa.Connection) -> None:
+        """Nothing to say: the one writer gives positions in the order of its commits."""
+
+    def lost(self, _: BaseException) -> bool:
         return False
 
-    def again(self, error: BaseException) -> bool:
+    def again(self, _: BaseException) -> bool:
         return False
 
     def translate(self, error: BaseException) -> StoreError:

@@ -180,7 +180,7 @@ CALL = _fenced_insert("call", t.calls, _written(t.calls))
 ATTEMPT = _fenced_insert("attempt", t.attempts, _written(t.attempts, "no"))
 REVIEW = _review()
 DEATH = _insert(t.deaths)
-FEED = _insert(t.feed, "pos", "tx")
+FEED = _insert(t.feed, "pos")
 
 
 def _claimed(name: str, values: dict[str, object], status: Status | None = None) -> Statement:

@@ -367,7 +367,6 @@ feed = sa.Table(
     sa.Column("idx", Int, nullable=False),
     sa.Column("at", Int, nullable=False),
     sa.Column("note", Text),
-    sa.Column("tx", Int),
     sa.CheckConstraint(f"kind IN ({words(*FEED_KINDS)})", name="feed_kind_known"),
     sa.Index("ix_feed_run", "run_id", "pos"),
     sqlite_strict=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
@@ -12,7 +13,7 @@ from statecraft.alerts import Callback, Log, NotDelivered, pace
 from statecraft.alerts.courier import LEASE, TIME_LIMIT, Carrier, Courier
 from statecraft.channel import Alert, AlertPolicy
 from statecraft.errors import StoreUnavailable
-from statecraft.store.outbox import Carried, Fetch, Missed, Redeliver, Tell, event_id
+from statecraft.store.outbox import Carried, Errand, Fetch, Missed, Redeliver, Tell, event_id
 from statecraft.store.sql import SqlStore
 from statecraft.testing import ManualClock
 from statecraft.testing.clock import START
@@ -160,7 +161,7 @@ def test_a_sender_that_died_is_followed_by_another_after_its_lease(database: str
             await subscribed(store, ops)
             await tell(store, clock)
             now = clock.now()
-            (taken,) = await store.submit(Fetch("ops", now, now + LEASE, 10))  # type: ignore[misc]
+            (taken,) = cast("list[Errand]", await store.submit(Fetch("ops", now, now + LEASE, 10)))
             one = carrier(store, ops, clock)
             await carried(one, clock, timedelta(seconds=50), SECOND)
             assert ops.got == []

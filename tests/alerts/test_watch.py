@@ -109,8 +109,9 @@ def test_a_gate_that_says_when_to_remind_is_heeded(url: str) -> None:
             now = clock.now()
             await store.submit(Subscribe("ops", EVERY, now))
             run = await begun(store)
-            times = {"requested_at": now, "remind_at": now + micros(4 * HOUR), "expires_at": now + micros(10 * HOUR)}
-            await store.submit(run.ask_about(replace(question(), **times), due_at=now + micros(4 * HOUR)))
+            remind_at, expires_at = now + micros(4 * HOUR), now + micros(10 * HOUR)
+            asked = replace(question(), requested_at=now, remind_at=remind_at, expires_at=expires_at)
+            await store.submit(run.ask_about(asked, due_at=remind_at))
             watch = Watch(store, clock, AlertPolicy())
             await watched([watch], clock, 3 * HOUR)
             assert await news(store, "review.reminder") == []

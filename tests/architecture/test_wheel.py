@@ -33,6 +33,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_and_the_mark_of_types(unpacked: Path) -> None:
     wanted = {path.relative_to(ROOT) for path in (ROOT / "statecraft").rglob("*.py")} | {Path("statecraft/py.typed")}
+    wanted |= {path.relative_to(ROOT) for path in (ROOT / "statecraft/store/migrations").rglob("*.sql")}
     wanted |= {Path("statecraft") / path.relative_to(ROOT) for path in (ROOT / "machines").rglob("*.[pm][yd]")}
     held = {
         path.relative_to(unpacked)

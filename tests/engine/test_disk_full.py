@@ -123,7 +123,7 @@ class Printing:
         store = open_store(url)
         assert isinstance(store, SqlStore)
         await store.open()
-        assert store._link is not None
+        assert isinstance(store._link, Link)
         self.link = store._link
         self.link.gate = threading.Lock()  # The committing thread holds it around each batch, and we when we change the limit.
         async with (
@@ -246,8 +246,8 @@ class FullFrom:
 
     def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.count, self.on = at, 0, False
-        self._many, self._commit = Link.many, Link.commit
-        patch.setattr(Link, "many", lambda link, sql, rows: self._or_full(lambda: self._many(link, sql, rows)))
+        self._run, self._commit = Link.run, Link.commit
+        patch.setattr(Link, "run", lambda link, statement, rows: self._or_full(lambda: self._run(link, statement, rows)))
         patch.setattr(Link, "commit", lambda link: self._or_full(lambda: self._commit(link)))
 
     def begin(self, _: Link) -> None:

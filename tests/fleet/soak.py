@@ -1,19 +1,17 @@
 """A soak of a fleet on a real PostgreSQL: processes are killed, stopped and cut off until everything that was started
 has ended, and then the database is asked whether anything was lost, doubled or forged.
 
-As a program: `python -m tests.fleet.soak --minutes 30`. Durations are real here, since real processes need real time.
+Durations are real here, since real processes need real time.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable
@@ -242,8 +240,9 @@ class Judge:
                     found.wrong.append(f"{number} times: {what}")
             self._effects(sql)
         async with Runtime(self.url, settings=Settings(take="none")) as rt:
-            for run in await rt.runs(RunFilter(limit=1_000_000)):
-                found.wrong += [f"run {run.id}: {text}" for text in await rt.verify(run.id)]
+            runs = await rt.runs(RunFilter(limit=1_000_000))
+            for run, texts in zip(runs, await asyncio.gather(*(rt.verify(run.id) for run in runs)), strict=True):
+                found.wrong += [f"run {run.id}: {text}" for text in texts]
                 if run.status != "done":
                     found.wrong.append(f"run {run.id} ended {run.status}: {run.reason}")
 
@@ -305,21 +304,3 @@ FROM feed WHERE kind = 'claimed'
 """Claims but for the first of each run and those after it had parked."""
 
 _CLAIMS = "SELECT run_id, seq, count(*) FROM feed WHERE kind = 'claimed' GROUP BY run_id, seq"
-
-
-def main() -> None:
-    """A soak of the length asked for, on a private server."""
-    parser = argparse.ArgumentParser(description="Soak a fleet of real processes on a real PostgreSQL.")
-    parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    wanted = parser.parse_args()
-    print(f"soaking for {wanted.minutes} minutes with seed {wanted.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder, PostgresServer() as server:
-        soak = Soak(server, server.create_database(), Path(folder), minutes=wanted.minutes, seed=wanted.seed)
-        outcome = asyncio.run(soak.run())
-    print(outcome)
-    sys.exit(bool(outcome.wrong) or outcome.fenced == 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,7 @@ from tests.fleet.cargo import Cargo, cargo
 from tests.fleet.networks import SERVER, Networks, Refused
 from tests.fleet.soak import LEASE, Judge, Outcome
 
-RUNS = 240
+RUNS = 160
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from statecraft.errors import ConfigError, SchemaTooNew, StatecraftError, StoreUnavailable
 from statecraft.records import RunFilter
 from statecraft.store import open_store, sqlite
+from statecraft.store.migrate import OLDEST
 from statecraft.store.sql import SqlStore
 from statecraft.store.tables import VERSION
 from tests.store.rig import ask, begun, opened, path_of, within
@@ -127,7 +128,15 @@ def test_stores_that_open_a_new_file_at_once_all_find_it_whole(url: str) -> None
 
 @pytest.mark.parametrize(
     "wrong",
-    ["postgresql+asyncpg://localhost/x", "mysql://x", "runs.db", "", "sqlite://host/x", "sqlite:///x?mode=ro", "sqlite+aiosqlite:///x"],
+    [
+        "postgresql+asyncpg://localhost/x",
+        "mysql://x",
+        "runs.db",
+        "",
+        "sqlite://host/x",
+        "sqlite:///x?mode=ro",
+        "sqlite+aiosqlite:///x",
+    ],
 )
 def test_a_url_that_is_not_supported_says_what_is(wrong: str) -> None:
     with pytest.raises(ConfigError, match="sqlite:///") as told:
@@ -187,7 +196,7 @@ def test_another_programs_database_is_left_alone(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("version", "error", "advice"),
-    [(VERSION + 1, SchemaTooNew, "upgrade statecraft"), (VERSION - 1, StoreUnavailable, "choose another path")],
+    [(VERSION + 1, SchemaTooNew, "upgrade statecraft"), (OLDEST - 1, StoreUnavailable, "choose another path")],
     ids=["newer", "from before the first release"],
 )
 def test_a_schema_of_another_version_is_left_alone(url: str, version: int, error: type[StatecraftError], advice: str) -> None:

@@ -59,7 +59,7 @@ def connect(target: Target, settings: str = "") -> psycopg.Connection[Any]:
         link.adapters.register_dumper(int, Int8Dumper)
         link.adapters.register_dumper(int, Int8BinaryDumper)
         arrays.register(link.adapters)
-        link.execute(f"SET default_transaction_isolation = 'read committed'; {settings}")
+        link.execute(f"SET default_transaction_isolation = 'read committed'; {settings}".encode())
     except BaseException:
         link.close()
         raise

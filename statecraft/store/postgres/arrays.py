@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from psycopg.adapt import AdaptersMap, Buffer, Dumper
@@ -86,7 +87,7 @@ def register(adapters: AdaptersMap) -> None:
         adapters.register_dumper(kind, dumper)
 
 
-def array_of(kind: sa.types.TypeEngine[object]) -> tuple[type[Column], sa.types.TypeEngine[object]]:
+def array_of(kind: sa.types.TypeEngine[Any]) -> tuple[type[Column], sa.types.TypeEngine[Any]]:
     """How values of a column's type are sent, and their type in SQL."""
     match kind:
         case sa.Integer():

@@ -6,7 +6,7 @@ unnest(...) AS given(p_seq, held_run_id) WHERE run_id = given.held_run_id`. It i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.sql import visitors
 
 from statecraft.store.postgres.arrays import Column, array_of
 from statecraft.store.skew import instants
-from statecraft.store.statements import Statement
+from statecraft.store.statements import Row, Statement
 
 _ALWAYS, _NEVER = -1, -2
 
@@ -24,7 +24,7 @@ _ALWAYS, _NEVER = -1, -2
 class Batch:
     """A statement over arrays."""
 
-    text: str
+    text: bytes
     columns: tuple[type[Column], ...]
     """How each column of its rows is sent."""
     instants: tuple[int, ...]
@@ -32,7 +32,7 @@ class Batch:
     rouses: int
     """Which value of a row tells by `ready` that somebody may claim the run now; `_ALWAYS` if that is what it is for."""
 
-    def wakes(self, rows: list[tuple[Any, ...]]) -> bool:
+    def wakes(self, rows: Sequence[Row]) -> bool:
         """Whether these rows, which were written, made something due."""
         if self.rouses < 0:
             return self.rouses == _ALWAYS
@@ -57,9 +57,9 @@ def _batch(statement: Statement, dialect: sa.Dialect) -> Batch:
     columns = [sa.column(name, kind) for name, (_, kind) in zip(statement.order, kinds, strict=True)]
     given = sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
     compiled = _over(sql, given.c, statement.order).compile(dialect=dialect)
-    assert tuple(compiled.positiontup) == statement.order, (statement.name, compiled.positiontup)  # type: ignore[attr-defined]
+    assert tuple(compiled.positiontup) == statement.order, (statement.name, compiled.positiontup)
     sent = tuple(column for column, _ in kinds)
-    return Batch(str(compiled), sent, instants(statement, dialect.name), _rouses(statement))
+    return Batch(str(compiled).encode(), sent, instants(statement, dialect.name), _rouses(statement))
 
 
 def _types(statement: Statement, sql: sa.Insert | sa.Update | sa.Delete) -> list[sa.types.TypeEngine[Any]]:
@@ -69,14 +69,14 @@ def _types(statement: Statement, sql: sa.Insert | sa.Update | sa.Delete) -> list
     return [types[name] for name in statement.order]
 
 
-def _over(sql: sa.Insert | sa.Update | sa.Delete, given: Mapping[str, Any] | Any, order: tuple[str, ...]) -> Any:
+def _over(sql: sa.Insert | sa.Update | sa.Delete, given: Any, order: tuple[str, ...]) -> Any:
     if isinstance(sql, sa.Insert) and sql.select is None:
         return sql.from_select(list(order), sa.select(*(given[name] for name in order)))
 
     def column(part: Any, **_: Any) -> Any:
         return given[part.key] if isinstance(part, sa.BindParameter) and part.key in order else None
 
-    return visitors.replacement_traverse(sql, {}, column)
+    return visitors.replacement_traverse(sql, {}, column)  # type: ignore[call-overload]  # any statement will do
 
 
 def _rouses(statement: Statement) -> int:

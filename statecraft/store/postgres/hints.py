@@ -73,9 +73,10 @@ class Hints:
                 link = link or connect(self._target)
                 link.execute(f"SELECT pg_notify(({_CHANNEL}), '')")  # our own words
             except psycopg.Error:
-                link = _without(link)  # A hint is lost; the next one has a new connection.
+                _end(link)  # A hint is lost; the next one has a new connection.
+                link = None
             self._closed.wait(COALESCED)
-        _without(link)
+        _end(link)
 
     # --- a listening thread ------------------------------------------------------------------------------------------
 
@@ -94,8 +95,8 @@ class Hints:
         link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(found[0])))
         wake()  # What was told before we listened.
         while not self._closed.is_set():
-            ready, _, _ = select.select([link.fileno(), end], [], [])
-            if end in ready:
+            ready, _, _ = select.select([link.fileno(), end.fileno()], [], [])
+            if end.fileno() in ready:
                 return
             link.pgconn.consume_input()
             heard = False
@@ -105,7 +106,7 @@ class Hints:
                 wake()
 
 
-def _without(link: psycopg.Connection[Any] | None) -> None:
+def _end(link: psycopg.Connection[Any] | None) -> None:
     if link is not None:
         with contextlib.suppress(psycopg.Error):
             link.close()

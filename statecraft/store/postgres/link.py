@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
+from sqlalchemy.exc import InvalidRequestError
 
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
-from statecraft.store.postgres import faults, locks
+from statecraft.store.postgres import faults, feed, locks
 from statecraft.store.postgres.arrays import Blobs, Ints
 from statecraft.store.postgres.batch import batch
 from statecraft.store.skew import moved
@@ -35,7 +36,8 @@ SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
 PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds before each attempt to find out what became of a commit."""
 
-_BEGIN = "BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_ANNOUNCE = f", {feed.ANNOUNCE}".encode()
 _END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
 
 
@@ -43,13 +45,15 @@ class Link:
     """Implements `database.Link`. One statement writes all rows of a batch (`batch`)."""
 
     def __init__(self, server: Postgres, pause: Callable[[float], object]) -> None:
-        self.gate = nullcontext()
+        self.gate: AbstractContextManager[object] = nullcontext()
         self._server = server
         self._pause = pause
         self._sql: sa.Connection | None = None
         self._xid = ""
         self._woke = False
         """Whether the transaction made something due."""
+        self._announces = False
+        """Whether each transaction begins with `feed.ANNOUNCE`; there is no feed before the schema is made."""
         self._connect()
 
     @property
@@ -64,7 +68,10 @@ class Link:
 
     @property
     def in_transaction(self) -> bool:
-        return self._sql is not None and self._raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+        return self._sql is not None and self._raw.info.transaction_status in (
+            TransactionStatus.INTRANS,
+            TransactionStatus.INERROR,
+        )
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -77,7 +84,7 @@ class Link:
         """Have done with a connection that is of no use any more."""
         sql, self._sql = self._sql, None
         if sql is not None:
-            with suppress(*self._server.errors, sa.exc.InvalidRequestError):
+            with suppress(*self._server.errors, InvalidRequestError):
                 sql.invalidate()
                 sql.close()
 
@@ -110,7 +117,7 @@ class Link:
     def _begin(self) -> None:
         self._woke = False
         with self._server.skew.measured() as measured:
-            self._cursor.execute(_BEGIN)
+            self._cursor.execute(_BEGIN + _ANNOUNCE if self._announces else _BEGIN)
             self._cursor.nextset()
             found = self._cursor.fetchone()
             assert found is not None
@@ -118,6 +125,9 @@ class Link:
             measured(found[1])
 
     def hold(self, writes: Sequence[Step]) -> None:
+        if not self._announces:
+            self._cursor.execute(b"SELECT 1" + _ANNOUNCE)
+            self._announces = True
         heads, ending, meters = locks.heads(writes), locks.ending(writes), locks.meters(writes)
         if ending:
             self._cursor.execute(locks.HEADS_AND_PARENTS, (Blobs(heads), Blobs(ending)))
@@ -132,7 +142,8 @@ class Link:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
-        self._cursor.execute(known.text, [send(values) for send, values in zip(known.columns, zip(*rows, strict=True), strict=True)])
+        values = zip(known.columns, zip(*rows, strict=True), strict=True)
+        self._cursor.execute(known.text, [send(column) for send, column in values])
         touched = self._cursor.rowcount
         self._woke = self._woke or (touched > 0 and known.wakes(rows))
         return touched

@@ -28,8 +28,6 @@ _TUNING = (
     # Room in each page for the next version of its rows: a move under a lease then touches no index.
     "ALTER TABLE runs SET (fillfactor = 70)",
     "ALTER TABLE meters SET (fillfactor = 70)",
-    # Readers of the feed skip rows whose transaction may still be followed by one that began before it.
-    "ALTER TABLE feed ALTER COLUMN tx SET DEFAULT (pg_current_xact_id()::text::bigint)",
 )
 
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from statecraft.clock import Clock
 from statecraft.errors import StoreError, StoreUnavailable
 from statecraft.store import database
-from statecraft.store.postgres import faults, rules
+from statecraft.store.postgres import faults, feed, rules
 from statecraft.store.postgres.address import Target, connect, parse
 from statecraft.store.postgres.clocks import Skew
 from statecraft.store.postgres.hints import Hints
@@ -74,8 +74,8 @@ class Postgres:
         return Link(self, self._pause)
 
     def settle(self, link: database.Link) -> None:
-        version = link.sql.dialect.server_version_info
-        if version is not None and version[0] < OLDEST:
+        version = link.sql.dialect.server_version_info or (OLDEST,)
+        if int(version[0]) < OLDEST:
             found = ".".join(map(str, version))
             raise StoreUnavailable(f"{self.target} runs PostgreSQL {found}; this needs {OLDEST} or newer: upgrade the server")
 
@@ -87,6 +87,9 @@ class Postgres:
 
     def reader(self) -> Reading:
         return Reading(self._reader)
+
+    def feed_end(self, sql: sa.Connection) -> int:
+        return feed.end(sql)
 
     def lost(self, error: BaseException) -> bool:
         return faults.lost(error)
@@ -138,7 +141,7 @@ class Reading:
 
     def _leave(self) -> None:
         """Give the connection back, unless it is of no use to anybody."""
-        with suppress(*Postgres.errors, sa.exc.InvalidRequestError):
+        with suppress(*Postgres.errors, InvalidRequestError):
             raw = self._sql.connection.dbapi_connection
             if raw is None or cast("psycopg.Connection[Any]", raw).closed:
                 self._engine.dispose()
