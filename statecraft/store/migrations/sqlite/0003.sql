@@ -4,7 +4,7 @@ CREATE TABLE channels (
 	disabled_at INTEGER,
 	reason TEXT,
 	PRIMARY KEY (channel),
-	CONSTRAINT channel_named CHECK (channel <> '')
+	CONSTRAINT channel_named CHECK (channel <> '' AND (disabled_at IS NULL) = (reason IS NULL))
 )
  STRICT;
 
@@ -16,7 +16,6 @@ CREATE TABLE new_feed (
 	idx INTEGER NOT NULL,
 	at INTEGER NOT NULL,
 	note TEXT,
-	tx INTEGER,
 	CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven'))
 )
  STRICT;
@@ -90,6 +89,15 @@ CREATE TABLE deliveries (
 	CONSTRAINT fk_delivered_event FOREIGN KEY(event) REFERENCES outbox (event),
 	CONSTRAINT fk_delivery_channel FOREIGN KEY(channel) REFERENCES channels (channel)
 )
+ STRICT;
+
+CREATE TABLE wants (
+	kind TEXT NOT NULL,
+	channel TEXT NOT NULL,
+	PRIMARY KEY (kind, channel),
+	CONSTRAINT fk_wanting_channel FOREIGN KEY(channel) REFERENCES channels (channel)
+)
+ WITHOUT ROWID,
  STRICT;
 
 CREATE TABLE new_deaths (
