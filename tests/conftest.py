@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from statecraft.store import open_store
 from statecraft.testing.postgres import PostgresServer
 
 
@@ -29,3 +31,26 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     database = postgres_server.create_database()
     yield database
     postgres_server.drop_database(database)
+
+
+@pytest.fixture(scope="session")
+def _fleet_database(postgres_server: PostgresServer) -> Iterator[str]:
+    database = postgres_server.template_url("statecraft", _make_tables)
+    yield database
+    postgres_server.drop_database(database)
+
+
+@pytest.fixture
+def fleet_url(postgres_server: PostgresServer, _fleet_database: str) -> str:
+    """The URL of a PostgreSQL database with our tables and no rows. Quicker than making them: each test wipes the same one."""
+    postgres_server.wipe(_fleet_database, keep=["schema_version"])
+    return _fleet_database
+
+
+def _make_tables(url: str) -> None:
+    async def go() -> None:
+        store = open_store(url)
+        await store.open()
+        await store.close()
+
+    asyncio.run(go())

@@ -14,7 +14,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, LiteralString, Self
@@ -30,6 +30,13 @@ VARIABLE = "STATECRAFT_TEST_POSTGRES"
 PREFIX = "statecraft_test_"
 STALE = 6 * 3_600_000
 """Milliseconds after which a test's database on a named server counts as left behind by a killed run."""
+
+
+_END_OTHERS = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+_RESTART = "SELECT setval(format('%I.%I', schemaname, sequencename), start_value, false) FROM pg_sequences"
 
 
 class PostgresServer:
@@ -106,6 +113,22 @@ class PostgresServer:
         """Drop a database, given by name or URL, even while something is connected to it. None there: nothing happens."""
         name = urlsplit(database).path.lstrip("/") if "://" in database else database
         self._admin("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def wipe(self, database: str, *, keep: Sequence[str] = ()) -> None:
+        """Delete all rows of a database, given by URL, but those of the tables in `keep`, past every trigger and reference.
+
+        It takes about 5 ms, where a fresh copy of a template takes 100. Other connections are ended, sequences begin anew.
+        The role must be a superuser; a private server's is.
+        """
+        from psycopg import sql
+
+        with self._psycopg.connect(database) as connection:
+            connection.execute(_END_OTHERS)
+            tables = [name for (name,) in connection.execute(_TABLES).fetchall() if name not in keep]
+            connection.execute("SET LOCAL session_replication_role = replica")
+            for name in tables:
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+            connection.execute(_RESTART)
 
     def template_url(self, name: str, fill: Callable[[str], None]) -> str:
         """A fresh database like the one that `fill` made.

@@ -1,54 +1,68 @@
-"""What the store's tests share: a small machine, and runs whose writes chain as an engine's would."""
+"""What the store's own tests share: a store for a URL, the stories of the exported suite, and SQL straight to the database."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from statecraft.ids import RandomIds, digest
-from statecraft.records import Json, Status, Waiting
-from statecraft.store import chain, open_store
-from statecraft.store.port import (
-    Amount,
-    Attempt,
-    Call,
-    CallReview,
-    Charge,
-    Claim,
-    Decide,
-    Head,
-    MachineSpec,
-    MessageNode,
-    Move,
-    Park,
-    Reserve,
-    Review,
-    Settle,
-    Start,
-    Transition,
-)
+import psycopg
+
+from statecraft.records import Json
+from statecraft.store import open_store
 from statecraft.store.sql import SqlStore
+from statecraft.testing.conformance.stories import (
+    EDGES,
+    FOREVER,
+    IDS,
+    LONG,
+    OTHER,
+    PAPER,
+    Story,
+    begun,
+    child_of,
+    conversation,
+    ended,
+    question,
+    ready,
+    running,
+    waiting_for_review,
+)
+
+__all__ = [
+    "EDGES",
+    "FOREVER",
+    "IDS",
+    "LONG",
+    "OTHER",
+    "PAPER",
+    "REFUSED",
+    "Story",
+    "ask",
+    "begun",
+    "child_of",
+    "conversation",
+    "ended",
+    "opened",
+    "path_of",
+    "question",
+    "raw",
+    "ready",
+    "running",
+    "spoken",
+    "tampered",
+    "waiting_for_review",
+    "within",
+]
 
 R = TypeVar("R")
 
-EDGES = (
-    ("", "start", "draft"),
-    ("draft", "more", "draft"),
-    ("draft", "asked", "review"),
-    ("review", "approved", "done"),
-    ("review", "rejected", "draft"),
-    ("draft", "gave_up", "failed"),
-)
-PAPER = MachineSpec("paper", "1", "a" * 64, '{"name":"paper"}', EDGES)
-OTHER = MachineSpec("other", "1", "b" * 64, '{"name":"other"}', (("", "start", "draft"),))
-FOREVER = 10**15
-IDS = RandomIds(7)
+REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError, psycopg.DataError)
+"""What a database raises for a row that must not be."""
 
 
 @asynccontextmanager
@@ -77,177 +91,44 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def ask(url: str, sql: str, *values: object) -> list[tuple[Json, ...]]:
-    """A query straight to the file."""
-    with closing(sqlite3.connect(path_of(url))) as raw:
-        return raw.execute(sql, values).fetchall()
+# --- SQL straight to the database --------------------------------------------------------------------------------------
 
 
-def running(owner: str = "me", lease_until: int = FOREVER) -> Head:
-    return Head(Status.RUNNING, owner, lease_until)
+@contextmanager
+def raw(url: str) -> Iterator[Any]:
+    """A connection of an outsider, who begins and ends transactions by hand. Both drivers have `execute` and `fetchall`."""
+    if url.startswith("postgresql"):
+        with closing(psycopg.connect(url, autocommit=True)) as link:
+            yield link
+    else:
+        with closing(sqlite3.connect(path_of(url), isolation_level=None)) as file:
+            file.execute("PRAGMA foreign_keys=ON")
+            yield file
 
 
-def ready(due_at: int = 1) -> Head:
-    return Head(Status.READY, due_at=due_at)
+def spoken(url: str, sql: str) -> str:
+    """The statement, with SQLite's `x'00'` and `zeroblob(1)`, in the language of the URL's database."""
+    if not url.startswith("postgresql"):
+        return sql
+    sql = re.sub(r"zeroblob\((\d+)\)", lambda size: f"x'{'00' * int(size[1])}'", sql)
+    return re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", sql)
 
 
-@dataclass
-class Story:
-    """One run as an engine writes it: each method answers the next write and remembers the chain of hashes."""
-
-    machine: int
-    run_id: bytes = field(default_factory=lambda: IDS.run_id(1_000))
-    epoch: int = 1
-    seq: int = 0
-    state: str = "draft"
-    at: int = 1_000
-    hash: bytes = chain.GENESIS
-    calls: list[bytes] = field(default_factory=list)
-
-    def start(
-        self,
-        head: Head | None = None,
-        *,
-        key: str | None = None,
-        payload: str = '{"topic":"bees"}',
-        tenant: str | None = None,
-        parent: bytes | None = None,
-        draws: str | None = None,
-    ) -> Start:
-        link = self._link("", "start", "draft", payload, None)
-        return Start(link, head or running(), key, None, "trace", tenant, parent, draws)
-
-    def move(
-        self,
-        event: str,
-        *,
-        payload: str = '{"n":1}',
-        head: Head | None = None,
-        decision: bool = False,
-        actor: str | None = None,
-        snapshot: str | None = None,
-    ) -> Move:
-        target = next(to for source, name, to in EDGES if (source, name) == (self.state, event))
-        self.seq += 1
-        link = self._link(self.state, event, target, payload, actor)
-        self.state, self.calls = target, []
-        return Move(link, head, decision, snapshot)
-
-    def _link(self, source: str, event: str, target: str, payload: str, actor: str | None) -> Transition:
-        self.at += 1
-        self.hash = chain.link(
-            self.hash, self.run_id, self.seq, source, event, target, self.at, payload, '[["fits",true]]', actor, self.calls
-        )
-        place = (self.run_id, self.seq, self.machine, source, event, target, self.epoch, self.at)
-        return Transition(
-            *place, payload, '[["fits",true]]', actor, 3 * len(self.calls), 2 * len(self.calls), len(self.calls), self.hash
-        )
-
-    def call(
-        self,
-        request: str,
-        result: str = '"yes"',
-        *,
-        kind: str = "tool",
-        occurrence: int = 0,
-        nodes: tuple[MessageNode, ...] = (),
-    ) -> Call:
-        self.at += 1
-        name = digest(request)
-        made = chain.call_hash(self.seq, kind, "search", name, occurrence, True, request, result, 3, 2)
-        self.calls.append(made)
-        return Call(
-            run_id=self.run_id,
-            seq=self.seq,
-            idx=len(self.calls) - 1,
-            epoch=self.epoch,
-            kind=kind,
-            name="search",
-            digest=name,
-            occurrence=occurrence,
-            ok=True,
-            request=request,
-            result=result,
-            attempts=1,
-            started_at=self.at,
-            finished_at=self.at + 500_000,
-            input_tokens=3,
-            output_tokens=2,
-            model="model-1",
-            hash=made,
-            nodes=nodes,
-        )
-
-    def attempt(self, request: str, number: int, kind: str = "overloaded", due_at: int | None = 9_000) -> Attempt:
-        return Attempt(self.run_id, self.seq, self.epoch, digest(request), 0, number, "search", kind, "busy", self.at, due_at)
-
-    def ask_person(self, question: str = "Publish?", expires_at: int | None = None) -> Park:
-        review = Review(self.state, question, '{"text":"bees"}', ("approved", "rejected"), self.at, expires_at)
-        head = Head(Status.WAITING, waiting_for=Waiting.REVIEW, due_at=expires_at)
-        return Park(self.run_id, self.seq, self.epoch, self.at, head, review)
-
-    def sleep_until(self, due_at: int) -> Park:
-        return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.WAITING, waiting_for=Waiting.TIMER, due_at=due_at))
-
-    def wait_for(self, *children: bytes, due_at: int | None = None) -> Park:
-        head = Head(Status.WAITING, waiting_for=Waiting.CHILD, due_at=due_at)
-        return Park(self.run_id, self.seq, self.epoch, self.at, head, children=children)
-
-    def ask_about(self, *asks: CallReview, due_at: int | None = 9_000, alert: str | None = None) -> Park:
-        head = Head(Status.WAITING, waiting_for=Waiting.REVIEW, due_at=due_at)
-        return Park(self.run_id, self.seq, self.epoch, self.at, head, asks=asks, alert=alert)
-
-    def decide(self, asked: CallReview, decision: str = "approve", by: str = "ann", at: int = 3_000) -> Decide:
-        key = (self.run_id, self.seq, asked.digest, asked.occurrence, asked.round, asked.action)
-        return Decide(*key, decision, by, at, "fine", '{"to":"you"}')
-
-    def reserve(self, request: str, *amounts: Amount) -> Reserve:
-        return Reserve(self.run_id, self.seq, self.epoch, digest(request), 0, amounts)
-
-    def settle(self, request: str, *charges: Charge) -> Settle:
-        return Settle(self.run_id, self.seq, self.epoch, digest(request), 0, charges)
-
-    def die(self, reason: str = "no row") -> Park:
-        return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.DEAD, reason=reason), None, '{"why":"no row"}')
-
-    def claim(self, owner: str = "you", now: int = 5_000, lease_until: int = FOREVER, epoch: int | None = None) -> Claim:
-        return Claim(self.run_id, owner, now, lease_until, epoch)
+def ask(url: str, sql: str) -> list[tuple[Json, ...]]:
+    """A query."""
+    with raw(url) as link:
+        found: list[tuple[Json, ...]] = link.execute(spoken(url, sql)).fetchall()
+        return found
 
 
-async def begun(store: SqlStore, head: Head | None = None, *, key: str | None = None) -> Story:
-    """A run that was started."""
-    story = Story(await store.register(PAPER), epoch=1 if head is None or head.status is Status.RUNNING else 0)
-    await store.submit(story.start(head, key=key))
-    return story
-
-
-async def child_of(store: SqlStore, parent: Story, head: Head | None = None) -> Story:
-    """A child run that was started."""
-    story = Story(parent.machine, epoch=1 if head is None or head.status is Status.RUNNING else 0)
-    await store.submit(story.start(head, parent=parent.run_id))
-    return story
-
-
-def question(request: str = '"send"', *, round: int = 0, expires_at: int | None = 8_000) -> CallReview:
-    """A gate's question about the call with this request."""
-    what = ("gate", "send", '{"to":"me"}', digest("action"), "Send it?", '{"risk":"high"}', ("approve", "reject"))
-    return CallReview(digest(request), 0, round, *what, 2_000, 4_000, expires_at)
-
-
-async def waiting_for_review(store: SqlStore) -> Story:
-    """A run that stands in `review` and waits for a person."""
-    story = await begun(store)
-    await store.submit(story.move("asked"))
-    await store.submit(story.ask_person())
-    return story
-
-
-def conversation(length: int, words: str = "hello") -> list[MessageNode]:
-    """A transcript of `length` messages."""
-    nodes: list[MessageNode] = []
-    parent: bytes | None = None
-    for number in range(length):
-        body = json.dumps({"role": "user", "content": f"{words} {number}"})
-        nodes.append(MessageNode(chain.message_hash(parent, body), parent, body))
-        parent = nodes[-1].hash
-    return nodes
+def tampered(url: str, *changes: str) -> None:
+    """Change rows as somebody would who owns the database: triggers and references off."""
+    with raw(url) as link:
+        if url.startswith("postgresql"):
+            link.execute("SET session_replication_role = replica")
+        else:
+            link.execute("PRAGMA foreign_keys=OFF")
+            for (trigger,) in link.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                link.execute(f"DROP TRIGGER {trigger}")
+        for change in changes:
+            assert link.execute(spoken(url, change)).rowcount > 0, change

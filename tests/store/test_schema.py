@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from statecraft.records import Status
 from statecraft.store.columns import metadata
 from statecraft.store.port import Amount, Charge, Head
 from statecraft.store.sql import SqlStore
-from tests.store.rig import OTHER, PAPER, Story, path_of, question, within
+from statecraft.testing.postgres import PostgresServer
+from tests.store.rig import OTHER, PAPER, REFUSED, Story, path_of, question, raw, spoken, within
 
 RUN, NEW, WAITING, CLOSED, GATED = "r" * 16, "n" * 16, "w" * 16, "c" * 16, "g" * 16
 
@@ -48,12 +53,71 @@ async def history(store: SqlStore) -> None:
     await store.submit(gated.decide(decided_one))
 
 
-@pytest.fixture
-def raw(url: str) -> Iterator[sqlite3.Connection]:
+SOME = f"x'{'12' * 32}'"
+"""A hash of nothing in particular."""
+
+
+class Outsider:
+    """Somebody with a connection of their own, who writes what they like."""
+
+    def __init__(self, url: str, link: Any) -> None:
+        self.url = url
+        self.link = link
+        self.postgres = isinstance(link, psycopg.Connection)
+
+    def do(self, *statements: str) -> None:
+        """One transaction, whose deferred constraints are looked at before it ends."""
+        self.link.execute("BEGIN")
+        try:
+            for statement in statements:
+                self.link.execute(self.spoken(statement))
+            self.link.execute("COMMIT")
+        except REFUSED:
+            if self.postgres or self.link.in_transaction:
+                self.link.execute("ROLLBACK")
+            raise
+
+    def rows(self) -> list[list[tuple[object, ...]]]:
+        """Every row of every table."""
+        return [self.link.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2").fetchall() for table in metadata.sorted_tables]
+
+    def spoken(self, statement: str) -> str:
+        """`INSERT OR REPLACE` is SQLite's alone; PostgreSQL's is an INSERT that updates the row in its way."""
+        if self.postgres and statement.startswith("INSERT OR REPLACE INTO "):
+            (name,) = re.findall(r"INTO (\w+)", statement)[:1]
+            table = metadata.tables[name]
+            keys = ", ".join(column.name for column in table.primary_key)
+            changes = ", ".join(f"{column.name} = EXCLUDED.{column.name}" for column in table.columns if column.computed is None)
+            statement = f"{statement.replace(' OR REPLACE', '')} ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+        return spoken(self.url, statement)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with `history`."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('history') / 'runs.db'}"
     within(url, history)
-    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as link:
-        link.execute("PRAGMA foreign_keys=ON")
-        yield link
+    return url
+
+
+@pytest.fixture(scope="module")
+def written_there(postgres_server: PostgresServer) -> Iterator[str]:
+    """A PostgreSQL database with `history`. Tests leave it as they found it."""
+    url = postgres_server.create_database()
+    within(url, history)
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def outsider(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outsider]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'runs.db'}"
+        shutil.copy(path_of(request.getfixturevalue("written")), path_of(url))
+    else:
+        url = request.getfixturevalue("written_there")
+    with raw(url) as link:
+        yield Outsider(url, link)
 
 
 def run_row(run_id: str = NEW, **other: object) -> str:
@@ -97,7 +161,7 @@ def link_row(run_id: str, seq: int, source: str, event: str, target: str, machin
     return f"INTO transitions({', '.join(values)}) VALUES({', '.join(map(str, values.values()))})"
 
 
-def call_row(seq: int, idx: int, digest: str = "randomblob(32)", **other: object) -> str:
+def call_row(seq: int, idx: int, digest: str = SOME, **other: object) -> str:
     """An INSERT of a call of run r."""
     values: dict[str, object] = {
         "run_id": f"x'{RUN.encode().hex()}'",
@@ -131,9 +195,8 @@ def question_row(**other: object) -> str:
     """An INSERT of the open question of run g, as its second round but for what is given."""
     columns = [column.name for column in metadata.tables["call_reviews"].columns]
     values: dict[str, object] = {**{name: name for name in columns}, "round": 1, **other}
-    return (
-        f"INTO call_reviews({', '.join(values)}) SELECT {', '.join(map(str, values.values()))} FROM call_reviews WHERE rowid = 1"
-    )
+    chosen = f"SELECT {', '.join(map(str, values.values()))} FROM call_reviews WHERE decision IS NULL"
+    return f"INTO call_reviews({', '.join(values)}) {chosen}"
 
 
 def review_row(run_id: str) -> str:
@@ -178,7 +241,6 @@ ILLEGAL = {
     "deleting history": "DELETE FROM transitions",
     "deleting the last step": f"DELETE FROM transitions {where(RUN)} AND seq = 1",
     "replacing a step": replace(link_row(RUN, 1, "draft", "more", "draft")),
-    "replacing a step by its place in the file": replace(link_row(NEW, 0, "", "start", "draft", rowid=2)),
     "a step without a payload": insert(link_row(RUN, 2, "draft", "more", "draft", payload="NULL")),
     "a step with two payloads": insert(link_row(RUN, 2, "draft", "more", "draft", payload_hash="zeroblob(32)")),
     "a payload that is not stored": insert(
@@ -227,7 +289,6 @@ ILLEGAL = {
     "the same question answered twice": insert(call_row(1, 1, ASKED)),
     "replacing an answer": replace(call_row(1, 1, ASKED)),
     "replacing a call in its place": replace(call_row(1, 0)),
-    "replacing a call by its place in the file": replace(call_row(1, 1, rowid=1)),
     "changing an answer": "UPDATE calls SET result = '2'",
     "deleting a call": "DELETE FROM calls",
     "a call without a request": insert(call_row(1, 1, request="NULL")),
@@ -256,7 +317,6 @@ ILLEGAL = {
     "a question about no action": insert(question_row(action="zeroblob(3)")),
     "the same question about a call twice": insert(question_row(round=0)),
     "replacing a question about a call": replace(question_row(round=0)),
-    "replacing a question by its place in the file": replace(question_row(rowid=1)),
     "another question about a call": "UPDATE call_reviews SET question = 'Give me money?' WHERE decision IS NULL",
     "another action to decide on": "UPDATE call_reviews SET action = zeroblob(32) WHERE decision IS NULL",
     "other arguments to decide on": "UPDATE call_reviews SET arguments = '{}' WHERE decision IS NULL",
@@ -285,7 +345,7 @@ ILLEGAL = {
     "a run that is its own parent": f"UPDATE runs SET parent = run_id {where(RUN)}",
     # --- texts are what their names say ---
     "a snapshot of a step that never was": f"UPDATE snapshots SET seq = 9 {where(RUN)}",
-    "a message without its parent": "INSERT INTO messages VALUES(randomblob(32), randomblob(32), '{}')",
+    "a message without its parent": "INSERT INTO messages VALUES(zeroblob(32), zeroblob(31) || x'01', '{}')",
     "a message that is its own parent": "INSERT INTO messages VALUES(zeroblob(32), zeroblob(32), '{}')",
     "a message with a short name": "INSERT INTO messages VALUES(zeroblob(3), NULL, '{}')",
     "a payload with a short name": "INSERT INTO payloads VALUES(zeroblob(3), '{}')",
@@ -333,55 +393,76 @@ LEGAL = {
 }
 
 
-def dump(raw: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
-    """Every row of every table."""
-    return [raw.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2").fetchall() for table in metadata.sorted_tables]
+PLACES = {
+    "replacing a step by its place in the file": replace(link_row(NEW, 0, "", "start", "draft", rowid=2)),
+    "replacing a call by its place in the file": replace(call_row(1, 1, rowid=1)),
+    "replacing a question by its place in the file": replace(question_row(rowid=1)),
+}
+"""What only SQLite lets one try."""
 
 
-def attempted(raw: sqlite3.Connection, statements: list[str]) -> None:
-    """One transaction, as an outsider would make it."""
-    raw.execute("BEGIN")
-    try:
-        for statement in statements:
-            raw.execute(statement)
-        raw.execute("COMMIT")
-    except sqlite3.Error:
-        if raw.in_transaction:
-            raw.execute("ROLLBACK")
-        raise
+MISTYPED = {"a number as text", "a meter that is charged in text"}
+"""PostgreSQL refuses these before any constraint: the value is none of the column's type."""
+
+
+def refuses(outsider: Outsider, statement: str, error: type[Exception] | None = None) -> None:
+    before = outsider.rows()
+    with pytest.raises(error or (psycopg.IntegrityError if outsider.postgres else sqlite3.IntegrityError)):
+        outsider.do(statement)
+    assert outsider.rows() == before
 
 
 @pytest.mark.parametrize("what", ILLEGAL)
-def test_the_database_refuses(raw: sqlite3.Connection, what: str) -> None:
-    before = dump(raw)
-    with pytest.raises(sqlite3.IntegrityError):
-        attempted(raw, [ILLEGAL[what]])
-    assert dump(raw) == before
+def test_the_database_refuses(outsider: Outsider, what: str) -> None:
+    refuses(outsider, ILLEGAL[what], psycopg.DataError if outsider.postgres and what in MISTYPED else None)
+
+
+@pytest.mark.parametrize("what", PLACES)
+@pytest.mark.parametrize("outsider", ["sqlite"], indirect=True)
+def test_sqlite_refuses(outsider: Outsider, what: str) -> None:
+    refuses(outsider, PLACES[what])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outsider", ["postgresql"], indirect=True)
+def test_postgresql_refuses_to_empty_a_table_that_is_a_record(outsider: Outsider) -> None:
+    for table in ("transitions", "runs", "calls", "feed", "reviews", "call_reviews"):
+        refuses(outsider, f"TRUNCATE {table} CASCADE")
 
 
 @pytest.mark.parametrize("what", LEGAL)
-def test_the_database_accepts(raw: sqlite3.Connection, what: str) -> None:
-    before = dump(raw)
-    attempted(raw, LEGAL[what])
-    assert dump(raw) != before
+def test_the_database_accepts(outsider: Outsider, what: str) -> None:
+    before = outsider.rows()
+    outsider.link.execute("BEGIN")
+    for statement in LEGAL[what]:
+        outsider.link.execute(outsider.spoken(statement))
+    if outsider.postgres:  # Another test's history too, so it is not committed; but all that a commit would look at is.
+        outsider.link.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        assert outsider.rows() != before
+        outsider.link.execute("ROLLBACK")
+    else:
+        outsider.link.execute("COMMIT")
+        assert outsider.rows() != before
 
 
-def test_a_stored_text_cannot_be_replaced_by_another(raw: sqlite3.Connection) -> None:
-    raw.execute("INSERT INTO payloads VALUES(zeroblob(32), 'one')")
-    raw.execute("INSERT INTO messages VALUES(zeroblob(32), NULL, 'one')")
-    for table, row in (("payloads", "zeroblob(32), 'two'"), ("messages", "zeroblob(32), NULL, 'two'")):
-        for verb in ("INSERT", "INSERT OR REPLACE"):
-            with pytest.raises(sqlite3.IntegrityError):
-                raw.execute(f"{verb} INTO {table} VALUES({row})")
-        for change in (f"UPDATE {table} SET body = 'two'", f"DELETE FROM {table}"):
-            with pytest.raises(sqlite3.IntegrityError):
-                raw.execute(change)
-    assert raw.execute("SELECT body FROM payloads UNION ALL SELECT body FROM messages").fetchall() == [("one",), ("one",)]
+def test_a_stored_text_cannot_be_replaced_by_another(each_url: str) -> None:
+    within(each_url, history)
+    with raw(each_url) as link:
+        outsider = Outsider(each_url, link)
+        outsider.do("INSERT INTO payloads VALUES(zeroblob(32), 'one')", "INSERT INTO messages VALUES(zeroblob(32), NULL, 'one')")
+        for table, row in (("payloads", "zeroblob(32), 'two'"), ("messages", "zeroblob(32), NULL, 'two'")):
+            refuses(outsider, f"INSERT INTO {table} VALUES({row})")
+            refuses(outsider, f"INSERT OR REPLACE INTO {table} VALUES({row})")
+            refuses(outsider, f"UPDATE {table} SET body = 'two'")
+            refuses(outsider, f"DELETE FROM {table}")
 
 
-def test_the_table_of_illegal_writes_names_every_table(raw: sqlite3.Connection) -> None:
-    assert {table.name for table in metadata.sorted_tables} == {
-        name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    }
-    written = " ".join(ILLEGAL.values())
-    assert not [table.name for table in metadata.sorted_tables if table.name not in written]
+def test_the_table_of_illegal_writes_names_every_table(outsider: Outsider) -> None:
+    names = (
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        if outsider.postgres
+        else "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    )
+    assert {table.name for table in metadata.sorted_tables} == {name for (name,) in outsider.link.execute(names)}
+    tried = " ".join(ILLEGAL.values())
+    assert not [table.name for table in metadata.sorted_tables if table.name not in tried]

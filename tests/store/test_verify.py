@@ -2,45 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from contextlib import closing
-
 import pytest
 
-from statecraft.errors import NotFound
-from statecraft.records import Status
-from statecraft.store.port import Head
 from statecraft.store.sql import SqlStore
-from tests.store.rig import Story, begun, conversation, path_of, within
-
-LONG = json.dumps("long " * 2_000)
-
-
-async def history(store: SqlStore) -> Story:
-    """Five steps with calls between them; step 2 and one answer are long, one call is a conversation."""
-    run = await begun(store)
-    nodes = conversation(4)
-    await store.submit(run.move("more"))
-    await store.submit(run.call('"a"', '"yes"'))
-    await store.submit(run.call('"b"', LONG))
-    await store.submit(run.move("more", payload=LONG))
-    await store.submit(run.call(json.dumps({"head": nodes[-1].hash.hex()}), kind="llm", nodes=tuple(nodes)))
-    await store.submit(run.move("more"))
-    await store.submit(run.move("asked"))
-    await store.submit(run.ask_person())
-    await store.submit(run.move("approved", head=Head(Status.DONE), decision=True, actor="ann"))
-    return run
-
-
-def tampered(url: str, *changes: str) -> None:
-    """Change rows as somebody would who owns the file: triggers dropped, checks off."""
-    with closing(sqlite3.connect(path_of(url), isolation_level=None)) as raw:
-        for (trigger,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            raw.execute(f"DROP TRIGGER {trigger}")
-        for change in changes:
-            assert raw.execute(change).rowcount > 0, change
-
+from tests.store.rig import Story, begun, ended, tampered, within
 
 BROKEN = {
     "a payload": ("UPDATE transitions SET payload = '{\"n\":2}' WHERE seq = 3", "transition 3: hash differs"),
@@ -72,55 +37,39 @@ BROKEN = {
 }
 
 
-def test_an_untouched_history_holds(url: str) -> None:
-    async def story(store: SqlStore) -> None:
-        run = await history(store)
-        assert await store.verify(run.run_id) == []
-
-    within(url, story)
-
-
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_change_is_found_and_named(url: str, what: str) -> None:
-    run = within(url, history)
+def test_a_change_is_found_and_named(each_url: str, what: str) -> None:
+    run = within(each_url, ended)
     change, finding = BROKEN[what]
-    tampered(url, change)
-    found = within(url, lambda store: store.verify(run.run_id))
+    tampered(each_url, change)
+    found = within(each_url, lambda store: store.verify(run.run_id))
     assert [problem for problem in found if problem.startswith(finding)], found
 
 
 @pytest.mark.parametrize("what", ["a payload", "an instant", "an answer", "a price", "the input"])
-def test_only_the_changed_row_is_named(url: str, what: str) -> None:
-    run = within(url, history)
+def test_only_the_changed_row_is_named(each_url: str, what: str) -> None:
+    run = within(each_url, ended)
     change, finding = BROKEN[what]
-    tampered(url, change)
-    assert within(url, lambda store: store.verify(run.run_id)) == [finding]
+    tampered(each_url, change)
+    assert within(each_url, lambda store: store.verify(run.run_id)) == [finding]
 
 
-def test_rewriting_a_call_with_its_hash_is_found_by_the_step_that_covers_it(url: str) -> None:
-    run = within(url, history)
+def test_rewriting_a_call_with_its_hash_is_found_by_the_step_that_covers_it(each_url: str) -> None:
+    run = within(each_url, ended)
 
     async def forged(store: SqlStore) -> bytes:
         return (await begun(store)).call('"a"', '"no"').hash
 
     forged_hash = within("sqlite://", forged).hex()
-    tampered(url, f"UPDATE calls SET result = '\"no\"', hash = x'{forged_hash}' WHERE seq = 1 AND idx = 0")
-    assert "transition 2: hash differs" in within(url, lambda store: store.verify(run.run_id))
+    tampered(each_url, f"UPDATE calls SET result = '\"no\"', hash = x'{forged_hash}' WHERE seq = 1 AND idx = 0")
+    assert "transition 2: hash differs" in within(each_url, lambda store: store.verify(run.run_id))
 
 
-def test_another_runs_damage_is_not_this_runs(url: str) -> None:
+def test_another_runs_damage_is_not_this_runs(each_url: str) -> None:
     async def two(store: SqlStore) -> tuple[Story, Story]:
-        return await history(store), await history(store)
+        return await ended(store), await ended(store)
 
-    first, second = within(url, two)
-    tampered(url, f"UPDATE transitions SET at = 0 WHERE seq = 1 AND run_id = x'{first.run_id.hex()}'")
-    assert within(url, lambda store: store.verify(second.run_id)) == []
-    assert within(url, lambda store: store.verify(first.run_id)) == ["transition 1: hash differs"]
-
-
-def test_verifying_no_run_says_so(url: str) -> None:
-    async def story(store: SqlStore) -> None:
-        with pytest.raises(NotFound):
-            await store.verify(bytes(16))
-
-    within(url, story)
+    first, second = within(each_url, two)
+    tampered(each_url, f"UPDATE transitions SET at = 0 WHERE seq = 1 AND run_id = x'{first.run_id.hex()}'")
+    assert within(each_url, lambda store: store.verify(second.run_id)) == []
+    assert within(each_url, lambda store: store.verify(first.run_id)) == ["transition 1: hash differs"]

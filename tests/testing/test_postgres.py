@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -80,6 +81,22 @@ def test_copies_of_a_template_begin_alike_and_do_not_touch_each_other(postgres_s
     do(one, "INSERT INTO words VALUES ('bee')")
     assert [ask(url, "SELECT count(*) FROM words") for url in (one, other)] == [2, 1]
     assert len(filled) == 1
+
+
+def test_wiping_deletes_rows_past_triggers_and_references_but_keeps_what_is_named(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database()
+    do(url, "CREATE TABLE kept (n integer); INSERT INTO kept VALUES (1)")
+    do(url, "CREATE TABLE hives (hive bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+    do(url, "CREATE TABLE bees (hive bigint REFERENCES hives)")
+    do(url, "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$")
+    do(url, "CREATE TRIGGER no BEFORE DELETE ON bees FOR EACH ROW EXECUTE FUNCTION no()")
+    for _ in range(2):
+        do(url, "INSERT INTO hives DEFAULT VALUES; INSERT INTO bees SELECT hive FROM hives")
+        assert ask(url, "SELECT hive FROM bees") == 1
+        with closing(psycopg.connect(url)) as forgotten:
+            forgotten.execute("LOCK TABLE bees")
+            postgres_server.wipe(url, keep=["kept"])
+        assert [ask(url, f"SELECT count(*) FROM {table}") for table in ("hives", "bees", "kept")] == [0, 0, 1]
 
 
 def test_a_server_in_the_environment_is_used_instead_and_left_running(

@@ -7,11 +7,25 @@ from collections.abc import Callable
 
 import pytest
 
-from statecraft.errors import Fenced, NotFound
+from statecraft.errors import (
+    Fenced,
+    NotFound,
+)
 from statecraft.records import RunFilter, RunRecord, Status
-from statecraft.store.port import Cancel, Head, Write
-from statecraft.store.sql import SqlStore
-from tests.store.rig import Story, ask, begun, child_of, ready, waiting_for_review, within
+from statecraft.store.port import (
+    Cancel,
+    Head,
+    Store,
+    Write,
+)
+from statecraft.testing.conformance.stories import (
+    Story,
+    begun,
+    child_of,
+    ready,
+    waiting_for_review,
+)
+from statecraft.testing.conformance.suite import Suite, behaviour, due, heads
 
 End = Callable[[Story], Write]
 ENDS: dict[str, End] = {
@@ -21,16 +35,11 @@ ENDS: dict[str, End] = {
 }
 
 
-async def heads(store: SqlStore, *stories: Story) -> list[RunRecord]:
-    return [await store.run(story.run_id) for story in stories]
+class Families(Suite):
+    """What the end of a run does to its family."""
 
-
-def due(run: RunRecord) -> int | None:
-    return None if run.due_at is None else round(run.due_at.timestamp() * 1_000_000)
-
-
-def test_a_run_keeps_its_tenant_its_parent_and_its_draws(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_a_run_keeps_its_tenant_its_parent_and_its_draws(self, store: Store) -> None:
         parent = await begun(store)
         child = Story(parent.machine)
         await store.submit(child.start(tenant="acme", parent=parent.run_id, draws='[["run:x",{"calls":3}]]'))
@@ -40,11 +49,8 @@ def test_a_run_keeps_its_tenant_its_parent_and_its_draws(url: str) -> None:
         loaded = await store.load(parent.run_id)
         assert (loaded.run.tenant, loaded.run.parent, loaded.draws) == (None, None, None)
 
-    within(url, story)
-
-
-def test_runs_are_listed_by_tenant_and_by_parent(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_runs_are_listed_by_tenant_and_by_parent(self, store: Store) -> None:
         parent = await begun(store)
         children = [await child_of(store, parent) for _ in range(2)]
         assert await store.find("@last") == [parent.run_id.hex()]  # Children come and go while one looks.
@@ -57,17 +63,14 @@ def test_runs_are_listed_by_tenant_and_by_parent(url: str) -> None:
         assert await store.runs(RunFilter(parent="no such id")) == []
         assert await store.runs(RunFilter(tenant="acme", parent=parent.run_id.hex())) == []
 
-    within(url, story)
-
-
-@pytest.mark.parametrize("how", ENDS)
-def test_when_a_child_ends_its_waiting_parent_is_due(url: str, how: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @pytest.mark.parametrize("how", ENDS)
+    @behaviour
+    async def test_when_a_child_ends_its_waiting_parent_is_due(self, store: Store, how: str) -> None:
         parent = await begun(store)
         child, twin = await child_of(store, parent), await child_of(store, parent)
         await store.submit(parent.wait_for(child.run_id, twin.run_id))
         assert due(await store.run(parent.run_id)) is None
-        assert await store.next_due([1], None) is not None
+        assert await store.next_due([parent.machine], None) is not None
         end = ENDS[how](child)
         await store.submit(end)
         run, other = await heads(store, parent, twin)
@@ -75,11 +78,8 @@ def test_when_a_child_ends_its_waiting_parent_is_due(url: str, how: str) -> None
         assert due(run) == (5_000 if isinstance(end, Cancel) else child.at)
         assert other.status is Status.RUNNING
 
-    within(url, story)
-
-
-def test_the_end_of_a_child_moves_a_due_time_forward_only(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_the_end_of_a_child_moves_a_due_time_forward_only(self, store: Store) -> None:
         early, late = await begun(store), await begun(store)
         children = [await child_of(store, parent) for parent in (early, late)]
         for parent, child, due_at in zip((early, late), children, (500, 90_000), strict=True):
@@ -87,11 +87,8 @@ def test_the_end_of_a_child_moves_a_due_time_forward_only(url: str) -> None:
             await store.submit(child.die())
         assert [due(run) for run in await heads(store, early, late)] == [500, children[1].at]
 
-    within(url, story)
-
-
-def test_a_step_of_a_child_wakes_nobody(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_a_step_of_a_child_wakes_nobody(self, store: Store) -> None:
         parent = await begun(store)
         child = await child_of(store, parent)
         await store.submit(parent.wait_for(child.run_id))
@@ -100,11 +97,8 @@ def test_a_step_of_a_child_wakes_nobody(url: str) -> None:
         await store.submit(child.sleep_until(9_000))
         assert due(await store.run(parent.run_id)) is None
 
-    within(url, story)
-
-
-def test_a_child_that_ended_before_its_parent_parked_makes_it_due_at_once(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_a_child_that_ended_before_its_parent_parked_makes_it_due_at_once(self, store: Store) -> None:
         parent = await begun(store)
         child, twin = await child_of(store, parent), await child_of(store, parent)
         await store.submit(child.die())
@@ -116,24 +110,20 @@ def test_a_child_that_ended_before_its_parent_parked_makes_it_due_at_once(url: s
         await store.submit(parent.wait_for(twin.run_id))
         assert due(await store.run(parent.run_id)) is None
 
-    within(url, story)
-
-
-@pytest.mark.parametrize("child_first", [True, False])
-def test_a_child_that_ends_while_its_parent_parks_makes_it_due_in_either_order(url: str, child_first: bool) -> None:
-    async def story(store: SqlStore) -> None:
+    @pytest.mark.parametrize("child_first", [True, False])
+    @behaviour
+    async def test_a_child_that_ends_while_its_parent_parks_makes_it_due_in_either_order(
+        self, store: Store, child_first: bool
+    ) -> None:
         parent = await begun(store)
         child = await child_of(store, parent)
         writes: list[Write] = [child.die(), parent.wait_for(child.run_id)]
         await asyncio.gather(*map(store.submit, writes if child_first else reversed(writes)))
         assert due(await store.run(parent.run_id)) is not None
 
-    within(url, story)
-
-
-@pytest.mark.parametrize("how", ENDS)
-def test_when_a_parent_ends_all_open_runs_below_it_are_cancelled(url: str, how: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @pytest.mark.parametrize("how", ENDS)
+    @behaviour
+    async def test_when_a_parent_ends_all_open_runs_below_it_are_cancelled(self, store: Store, how: str) -> None:
         top = await begun(store)
         held, queued, done = await child_of(store, top), await child_of(store, top, ready()), await child_of(store, top)
         below = await child_of(store, held)
@@ -154,23 +144,16 @@ def test_when_a_parent_ends_all_open_runs_below_it_are_cancelled(url: str, how: 
             await store.submit(below.call('"q"'))
         with pytest.raises(Fenced):
             await store.submit(held.move("more"))
-        assert ask(url, "SELECT count(*) FROM runs WHERE finished_at IS NULL") == [(1,)]
 
-    within(url, story)
-
-
-def test_a_decision_that_ends_a_parent_cancels_its_children(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_a_decision_that_ends_a_parent_cancels_its_children(self, store: Store) -> None:
         parent = await waiting_for_review(store)
         child = await child_of(store, parent)
         await store.submit(parent.move("approved", head=Head(Status.DONE), decision=True, actor="ann"))
         assert (await store.run(child.run_id)).status is Status.CANCELLED
 
-    within(url, story)
-
-
-def test_a_family_that_ends_in_one_batch_ends_whole(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_a_family_that_ends_in_one_batch_ends_whole(self, store: Store) -> None:
         top = await begun(store)
         middle = await child_of(store, top)
         low, other = await child_of(store, middle), await child_of(store, middle)
@@ -180,11 +163,8 @@ def test_a_family_that_ends_in_one_batch_ends_whole(url: str) -> None:
         assert statuses == [Status.DEAD, Status.CANCELLED, Status.DEAD, Status.CANCELLED]
         assert len(await store.calls(other.run_id)) == 1
 
-    within(url, story)
-
-
-def test_nobody_starts_a_child_of_a_run_that_has_ended_or_never_was(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_nobody_starts_a_child_of_a_run_that_has_ended_or_never_was(self, store: Store) -> None:
         parent = await begun(store)
         await store.submit(parent.die())
         writes = [Story(parent.machine).start(parent=parent.run_id), Story(parent.machine).start(parent=b"?" * 16)]
@@ -192,44 +172,13 @@ def test_nobody_starts_a_child_of_a_run_that_has_ended_or_never_was(url: str) ->
         outcomes = await asyncio.gather(*map(store.submit, [*writes, neighbour]), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [Fenced, NotFound, bytes]
         assert "dead in draft" in str(outcomes[0])
-        assert ask(url, "SELECT count(*) FROM runs") == [(2,)]
+        assert len(await store.runs(RunFilter())) == 2
 
-    within(url, story)
-
-
-def test_a_childs_key_answers_the_child_that_has_it_even_when_the_parent_has_ended(url: str) -> None:
-    async def story(store: SqlStore) -> None:
+    @behaviour
+    async def test_a_childs_key_answers_the_child_that_has_it_even_when_the_parent_has_ended(self, store: Store) -> None:
         parent = await begun(store)
         child = Story(parent.machine)
         assert await store.submit(child.start(key="k", parent=parent.run_id)) == child.run_id
         assert await store.submit(Story(parent.machine).start(key="k", parent=parent.run_id)) == child.run_id
         await store.submit(parent.die())
         assert await store.submit(Story(parent.machine).start(key="k", parent=parent.run_id)) == child.run_id
-
-    within(url, story)
-
-
-@pytest.mark.parametrize("point", ["before", "after"])
-def test_a_crash_around_the_end_of_a_parent_leaves_no_half(url: str, point: str) -> None:
-    family: list[Story] = []
-
-    class Crash(Exception): ...
-
-    def crash(at: str) -> None:
-        if at == point and len(family) == 3:
-            raise Crash
-
-    async def story(store: SqlStore) -> None:
-        top = await begun(store)
-        middle = await child_of(store, top)
-        low = await child_of(store, middle)
-        family.extend((top, middle, low))
-        with pytest.raises(Exception, match="Crash"):
-            await store.submit(top.die())
-
-    async def after(store: SqlStore) -> None:
-        ended = [run.status.closed for run in await heads(store, *family)]
-        assert ended == [point == "after"] * 3
-
-    within(url, story, crash)
-    within(url, after)
