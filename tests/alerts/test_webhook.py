@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -109,7 +109,7 @@ def test_our_receiver_accepts_an_independent_sender_and_nothing_else() -> None:
     headers = {"Webhook-Id": "msg_1", "Webhook-Timestamp": str(int(at)), "Webhook-Signature": f"v1a,xyz {signature}"}
     assert verify(headers, body, SECRET, now=at) == "msg_1"
     assert verify(headers, body.encode(), [OTHER, SECRET], now=at + 299) == "msg_1"
-    for wrong in (
+    wrongs: tuple[Callable[[], object], ...] = (
         lambda: verify(headers, body + " ", SECRET, now=at),
         lambda: verify(headers, body, OTHER, now=at),
         lambda: verify(headers, body, SECRET, now=at + 301),
@@ -118,7 +118,8 @@ def test_our_receiver_accepts_an_independent_sender_and_nothing_else() -> None:
         lambda: verify({**headers, "Webhook-Timestamp": "soon"}, body, SECRET, now=at),
         lambda: verify({}, body, SECRET, now=at),
         lambda: verify({**headers, "Webhook-Signature": "v1,ü"}, body, SECRET, now=at),
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises(BadSignature):
             wrong()
 

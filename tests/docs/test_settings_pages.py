@@ -87,7 +87,11 @@ def test_a_page_lists_every_setting_with_the_default_of_the_code(page: str) -> N
     found = described(page)
     assert set(found) == PAGES[page]
     for name, rows in found.items():
-        settings = {field.name: field for field in fields(getattr(statecraft, name, None) or getattr(statecraft.alerts, name)) if field.init and field.name != "_"}
+        settings = {
+            field.name: field
+            for field in fields(getattr(statecraft, name, None) or getattr(statecraft.alerts, name))
+            if field.init and field.name != "_"
+        }
         assert list(rows) == list(settings), f"{page}: the rows of {name}, in the order of the code"
         wrong = {
             row: (default, coded(settings[row]))
