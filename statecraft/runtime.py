@@ -117,9 +117,11 @@ class Runtime(Looking):
     async def _close(self) -> None:
         try:
             await self._worker.stop()
-            await self._courier.stop()
         finally:
-            await self._store.close()
+            try:
+                await self._courier.stop()
+            finally:
+                await self._store.close()
             if self.llm is not None:
                 await self.llm.close()
 
