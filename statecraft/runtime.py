@@ -36,7 +36,7 @@ from statecraft.errors import (
 )
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
-from statecraft.looking import Looking, raw_id, settled
+from statecraft.looking import raw_id, settled
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition
@@ -46,7 +46,10 @@ from statecraft.records import (
     RunRecord,
     Status,
 )
+from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
+from statecraft.schedules.face import Scheduling
+from statecraft.schedules.firing import Firing, Known
 from statecraft.store import open_store, port
 from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
@@ -57,7 +60,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Looking):
+class Runtime(Scheduling, Redriving):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
@@ -94,6 +97,9 @@ class Runtime(Looking):
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
         told = (self.settings.channels, self.settings.alerts, self.settings.poll.total_seconds())
         self._courier = Courier(self._store, self._clock, self._ids.uniform, *told)
+        if self.settings.take == "all":
+            known = Known(self._store, self._clock, self._ids, self._at_hand, self._register)
+            self._worker.schedules = Firing(known, self.settings.poll)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -134,6 +140,14 @@ class Runtime(Looking):
             for machine in machines_of(definition):
                 await self._register(machine.definition)
         return known
+
+    def _at_hand(self) -> dict[str, Definition]:
+        return {**{definition.name: definition for definition in self._running.values()}, **self._definitions}
+
+    def _look_at_schedules(self) -> None:
+        if self._worker.schedules is not None:
+            self._worker.schedules.look_again()
+            self._worker.poke()
 
     def _look_after(self, run_id: bytes) -> None:
         if self.settings.take != "none":

@@ -14,13 +14,16 @@ from statecraft.cli.act import cancel, replay, resume, send
 from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
+from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
 from statecraft.cli.review import review
+from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
+from statecraft.cli.stats import stats
 
 
 class App(click.Group):
@@ -74,8 +77,8 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start"),
-    "Look": ("runs", "show", "watch", "alerts"),
-    "Act": ("send", "review", "resume", "cancel", "replay"),
+    "Look": ("runs", "show", "watch", "stats", "alerts"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
 }
@@ -91,5 +94,23 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, alerts, send, review, resume, cancel, replay, check, diagram, migrate):
+for _verb in (
+    demo,
+    start,
+    runs,
+    show,
+    watch,
+    stats,
+    alerts,
+    send,
+    review,
+    resume,
+    cancel,
+    dlq,
+    replay,
+    schedule,
+    check,
+    diagram,
+    migrate,
+):
     app.add_command(_verb)

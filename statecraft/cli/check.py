@@ -20,6 +20,7 @@ from statecraft.cli.screen import dim, strong, table
 from statecraft.cli.target import load_target
 from statecraft.cli.verb import Session, Verb, one_line
 from statecraft.errors import DefinitionError, Finding, StatecraftError
+from statecraft.store import open_store, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _versions(session: Session) -> list[Fact]:
 
 
 def _database(session: Session) -> Fact:
-    where = f"{session.database.url} (from {session.database.source})"
+    where = f"{shown(session.database.url)} (from {session.database.source})"
     path = session.database.file
     if path is not None and not path.exists():
         folder = path.parent if path.parent.name else Path.cwd()
@@ -127,8 +128,6 @@ def _database(session: Session) -> Fact:
         )
 
     async def main() -> Exit:
-        from statecraft.store import open_store
-
         store = open_store(session.database.url, migrate=False)
         await store.open()
         await store.close()

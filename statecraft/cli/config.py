@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from statecraft.errors import ConfigError
+from statecraft.store import shown
 
 DEFAULT_URL = "sqlite:///statecraft.db"
 KEYS = frozenset({"url", "machines"})
@@ -47,7 +48,7 @@ class Database:
     @property
     def flag(self) -> str:
         """What to add to a command so that it finds the same database; empty if it would anyway."""
-        return f" --db {shlex.quote(str(self.file or self.url))}" if self.source == "--db" else ""
+        return f" --db {shlex.quote(str(self.file or shown(self.url)))}" if self.source == "--db" else ""
 
 
 def find_config(folder: Path) -> Config:

@@ -184,7 +184,7 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
     pairs = [
         ("run", strong(run.id)),
         ("machine", f"{run.machine} version {run.version} {dim(run.fingerprint[:12])}"),
-        ("status", f"{paint(run.status)} in {run.state}{waiting}"),
+        ("status", f"{paint(run.status)}{' (degraded)' if run.degraded else ''} in {run.state}{waiting}"),
         ("started", when(run.created_at, now)),
         ("changed", when(run.updated_at, now)),
         ("due", when(run.due_at, now) if not run.status.closed else ""),

@@ -47,6 +47,7 @@ class Held:
     events: set[str]
     """Names of the events that ever moved this run."""
     entered_at: int
+    """When the visit began; a redrive begins it anew."""
     deadline_at: int | None
     hash: bytes
     usage: Usage
@@ -68,6 +69,10 @@ class Held:
     """Whether this process has told of a budget warning that has no row."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
     """One per state and event."""
+    attempts: int = 0
+    """Claims since the run last got on, as of this one."""
+    extra_steps: int = 0
+    """Steps that redrives granted beyond the machine's bound."""
     snapshot_from: int = SNAPSHOT_FLOOR
     """How many payload bytes make it worth looking whether to write a snapshot."""
 
@@ -134,7 +139,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         data=fold(definition, loaded),
         visits=dict(loaded.visits),
         events=set(loaded.events),
-        entered_at=loaded.entered_at,
+        entered_at=max(loaded.entered_at, opened.redriven_at),
         deadline_at=None if run.deadline_at is None else stamp(run.deadline_at),
         hash=loaded.hash,
         usage=before,
@@ -146,4 +151,6 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         draws=draws_of(loaded.draws),
         used=dict(loaded.used),
         began_at=stamp(run.created_at),
+        attempts=run.attempts,
+        extra_steps=loaded.extra_steps,
     )

@@ -33,6 +33,9 @@ class Settings:
     """Which due runs to claim: any of the machines given, only those this runtime started or was asked about, or none."""
     concurrency: int = 64
     """Most runs held at once."""
+    poison: int = 5
+    """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
+    Its handler may be what takes its workers down."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
@@ -81,6 +84,8 @@ class Settings:
         check_channels(self.channels)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
+        if self.poison < 2:
+            raise ConfigError(f"settings.poison is at least 2 claims, not {self.poison}: the first may meet a bad moment")
         policies = (self.gate,) if isinstance(self.gate, GatePolicy) else tuple(self.gate.values())
         if not policies or not all(isinstance(policy, GatePolicy) for policy in policies):
             raise ConfigError("settings.gate is a GatePolicy, or one for each environment by name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ def open_store(
     return SqlStore(database_of(url, clock), probe=probe, migrate=migrate)
 
 
+def shown(url: str) -> str:
+    """A database URL as it may be shown to people: without its password."""
+    return re.sub(r"(://[^:/@]*):.*@|(password=)[^&]*", lambda hit: f"{hit[1]}:***@" if hit[1] else f"{hit[2]}***", url)
+
+
 def schema_of(url: str) -> tuple[int | None, int]:
     """(the schema that a database has, None if it has none yet; the one that this statecraft needs). Changes nothing.
 
@@ -47,7 +53,7 @@ def database_of(url: str, clock: Clock | None = None) -> Database:
     """The database that a URL names. Raises `ConfigError`."""
     scheme = url.partition(":")[0]
     if "://" not in url:
-        raise ConfigError(f"{url!r} is not a database URL; use {_KNOWN}")
+        raise ConfigError(f"{shown(url)!r} is not a database URL; use {_KNOWN}")
     if scheme == "sqlite":
         from statecraft.store.sqlite import Sqlite, parse
 

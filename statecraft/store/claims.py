@@ -60,7 +60,7 @@ def _take(run: RunRecord, write: Claim | ClaimDue, rows: Rows) -> RunRecord:
     rows[s.TAKE].append((write.owner, write.lease_until, write.now, run_id, run.epoch))
     rows[s.FREE].append((run_id,))
     rows[s.FEED].append((run_id, "claimed", run.seq, 0, write.now, note(owner=write.owner, epoch=run.epoch + 1)))
-    held = replace(run, status=Status.RUNNING, owner=write.owner, lease_until=instant(write.lease_until))
+    held = replace(run, taken_from=run.owner, status=Status.RUNNING, owner=write.owner, lease_until=instant(write.lease_until))
     freed = replace(held, waiting_for=None, due_at=None, updated_at=instant(write.now))
     return replace(freed, epoch=run.epoch + 1, attempts=run.attempts + 1)
 

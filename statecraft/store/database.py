@@ -119,7 +119,7 @@ class Database(Protocol):
         """A consistent view of the database, for a `with` block."""
         ...
 
-    def feed_end(self, sql: sa.Connection) -> int | None:
+    def feed_end(self, sql: sa.Connection, /) -> int | None:
         """The position of the feed up to which every entry that will ever be is committed; None: there is no other."""
         ...
 

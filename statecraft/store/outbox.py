@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from statecraft.records import Json
+from statecraft.records import DeliveryRecord, Json
 
 
 def event_id(kind: str, *parts: object) -> bytes:
@@ -145,3 +146,19 @@ class Sightings:
 
 Telling = Tell | Subscribe | Enable | Fetch | Carried | Missed | Hurry | Redeliver | Remind
 """What a store writes for people; see `port.Store.submit`."""
+
+
+class Outbox(Protocol):
+    """What is read of all this; part of `port.Store`."""
+
+    async def sightings(self, now: int, rule: Rule) -> Sightings:
+        """What people should hear of that no write tells."""
+        ...
+
+    async def next_delivery(self, channel: str) -> int | None:
+        """When the first delivery of a channel is due; None if none is, or the channel is disabled."""
+        ...
+
+    async def deliveries(self, *, failed: bool = False, event: str = "", limit: int = 50) -> list[DeliveryRecord]:
+        """What was told, newest first: all of it or what was given up, of events whose id begins with `event`."""
+        ...

@@ -87,6 +87,7 @@ def load(sql: sa.Connection, run_id: bytes) -> Loaded:
         draws=row.draws,
         used=used_by(sql, run_id),
         reviews=of_visit(sql, run_id, run.seq, run.state),
+        extra_steps=row.extra_steps,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable, WriteRefused
+from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
@@ -19,9 +20,11 @@ from statecraft.records import (
     ReviewRecord,
     RunFilter,
     RunRecord,
+    ScheduleRecord,
     TransitionRecord,
 )
-from statecraft.store import accounts, asked, claims, errands, reads, reminders, schema
+from statecraft.stats.figures import Figures
+from statecraft.store import accounts, asked, claims, dead, errands, figures, reads, reminders, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -166,8 +169,29 @@ class SqlStore:
     async def deliveries(self, *, failed: bool = False, event: str = "", limit: int = 50) -> list[DeliveryRecord]:
         return await self._read_on(lambda sql: errands.deliveries(sql, failed, event, limit))
 
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.listed(sql, name))
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.due(sql, machines, now))
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        return await self._read(lambda sql: schedules.earliest(sql, machines))
+
+    async def figures(self, now: int) -> Figures:
+        return await self._read_on(lambda sql: figures.figures(sql, now, self._database.shift))
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
+
+    async def dead_letters(self, which: DeadFilter) -> list[DeadLetter]:
+        return await self._read_on(lambda sql: dead.letters(sql, which))
+
+    async def dead_letter(self, run_id: bytes) -> DeadLetter | None:
+        return await self._read(lambda sql: dead.letter(sql, run_id))
+
+    async def dead_patterns(self, which: DeadFilter) -> list[DeadPattern]:
+        return await self._read_on(lambda sql: dead.patterns(sql, which))
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
         # Of one run, positions grow with its commits, since its writers wait for each other. Of all runs, what somebody may

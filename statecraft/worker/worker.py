@@ -24,7 +24,9 @@ from statecraft.engine.step import Engine
 from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable
 from statecraft.machine.definition import Definition
 from statecraft.records import RunFilter, RunRecord, Status
+from statecraft.schedules.firing import Firing
 from statecraft.store import port
+from statecraft.worker.counts import Counts, NotOurs
 
 _AT_ONCE = 100
 """Most runs claimed in one write."""
@@ -48,6 +50,8 @@ class Worker:
         """Machine number to definition; grows as machines are registered."""
         self.failures: dict[bytes, BaseException] = {}
         """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
+        self.schedules: Firing | None = None
+        """Fires schedules, if that is this worker's business."""
         self._store, self._clock = engine.store, engine.clock
         self._settings: Settings = engine.services.settings
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
@@ -61,6 +65,7 @@ class Worker:
         self._wanting = False
         """Whether runs may be due that there was no room for."""
         self._renewed_at = 0
+        self.counts = Counts(engine.store, engine.clock, self._settings, owner)
         self._loops: list[asyncio.Task[None]] = []
         self._troubles: dict[str, tuple[int, Exception]] = {}
         """By loop: how often it failed in a row, and why the last time."""
@@ -71,6 +76,8 @@ class Worker:
         """Begin to renew leases and, unless told to take none, to look for due runs."""
         self._renewed_at = self._clock.now()
         self._loops.append(asyncio.create_task(self._renew_for_ever(), name="statecraft renew"))
+        if self._settings.take == "all":
+            self.counts.tell(0, self.definitions.values())
         if self._settings.take != "none":
             self._loops.append(asyncio.create_task(self._poll_for_ever(), name="statecraft poll"))
             self._store.listen(self.poke)
@@ -85,6 +92,7 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._hand_back()
+            await self.counts.end(self.definitions.values())
         except StoreError as error:
             self._trouble("hand back", error)  # The leases end by themselves.
 
@@ -125,7 +133,8 @@ class Worker:
     def drive(self, held: Held) -> None:
         """Advance a claimed run in the background until it parks, ends or is lost."""
         self._keep(held.run_id)
-        self.failures.pop(held.run_id, None)
+        if isinstance(self.failures.pop(held.run_id, None), StoreError):
+            held.attempts = 0  # It was the store that stopped it the last time, and no fault of the run.
         if held.run_id in self._driving:
             self.abandon(held.run_id, "it was claimed again")
         task = asyncio.create_task(self._drive(held), name=f"statecraft run {held.id}")
@@ -180,6 +189,7 @@ class Worker:
     async def _take(self, run: RunRecord) -> None:
         """Bring a claimed run into memory and advance it."""
         run_id = bytes.fromhex(run.id)
+        self.counts.took(run)
         trace.emit("run.claimed", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
         try:
             loaded = await self._store.load(run_id)
@@ -200,7 +210,8 @@ class Worker:
         head = port.Head(Status.DEAD, reason=reason)
         facts = {"reason": reason, "state": run.state, "seq": run.seq, "needs": "the code that wrote it, or a migration"}
         run_id = bytes.fromhex(run.id)
-        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, diagnosis=canonical(facts)))
+        death = port.Death(run.state, "Unreadable", None, canonical(facts))
+        await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, death=death))
         trace.emit("run.dead", {"run_id": run.id, "state": run.state, "reason": reason})
         self.signal(run_id)
 
@@ -212,7 +223,8 @@ class Worker:
             else:
                 self._own.discard(held.run_id)
                 await self.ended(held.run_id, is_child=held.parent is not None)
-        except Fenced:
+        except Fenced as error:
+            self.counts.refused(error)
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
             self.failures[held.run_id] = error
@@ -226,9 +238,11 @@ class Worker:
     async def _advance(self, held: Held) -> Outcome:
         """Step until the run stands still. What a step would raise again at every claim ends the run."""
         try:
-            outcome = await self.engine.step(held)
+            if self.engine.poisoned(held):
+                return await self.engine.give_up_poison(held)
+            outcome = self.counts.went(await self.engine.step(held))
             while isinstance(outcome, Moved):
-                outcome = await self.engine.step(held)
+                outcome = self.counts.went(await self.engine.step(held))
         except (Fenced, StoreUnavailable, StoreFull):
             raise
         except Exception as error:  # noqa: BLE001 - no exception leaves a run in limbo
@@ -268,7 +282,7 @@ class Worker:
     def _lose(self, run_id: bytes, why: str) -> None:
         """Let the handler make no further call, even if it catches its cancellation."""
         held, _ = self._driving[run_id]
-        held.visit.end(Fenced(f"run {held.id} is not advanced here any more: {why}"))
+        held.visit.end(NotOurs(f"run {held.id} is not advanced here any more: {why}"))
 
     # --- waiting for changes -----------------------------------------------------------------------------------------
 
@@ -315,7 +329,8 @@ class Worker:
             self._poked.clear()
             pause = self._settings.poll.total_seconds()
             try:
-                pause = await self._claim_due()
+                soon = pause if self.schedules is None else await self.schedules.fire()
+                pause = min(soon, await self._claim_due())
                 self._troubles.pop("poll", None)
             except Exception as error:  # noqa: BLE001 - nothing may end the poller
                 self._trouble("poll", error)
@@ -362,6 +377,7 @@ class Worker:
 
     async def _renew(self) -> None:
         now, epochs = self._clock.now(), {run_id: held.epoch for run_id, (held, _) in self._driving.items()}
+        self.counts.tell(len(self._driving), self.definitions.values())
         if epochs:
             lost = await self._store.submit(port.Renew(tuple(epochs.items()), now + micros(self._settings.lease)))
             for run_id in cast(list[bytes], lost):

@@ -19,7 +19,9 @@ from statecraft.store.sql import SqlStore
 from statecraft.testing.postgres import PostgresServer
 from tests.store.rig import Story, begun, ready, within
 
-OTHERS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+OTHERS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
 
 
 def ask(url: str, sql: str) -> list[tuple[Any, ...]]:
@@ -34,7 +36,7 @@ def events(caplog: pytest.LogCaptureFixture, name: str) -> list[Any]:
 class Broken:
     """A cursor that does something in the place of one command."""
 
-    def __init__(self, link: Link, command: str, instead: Callable[[Any], None]) -> None:
+    def __init__(self, link: Link, command: str, instead: Callable[[Any], object]) -> None:
         self._inner, self._command, self._instead = link._cursor, command, instead
         link._cursor = cast("Any", self)
 
@@ -88,7 +90,7 @@ def test_a_connection_that_went_while_nobody_used_it_costs_nothing(postgres_url:
 def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_lands(postgres_url: str) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         runs = [await begun(store) for _ in range(3)]
-        Broken(link, "INSERT INTO feed", lambda _: ask(postgres_url, OTHERS) and None)
+        Broken(link, "INSERT INTO feed", lambda _: ask(postgres_url, OTHERS))
         moves = [run.move("more") for run in runs]
         outcomes = await asyncio.gather(*map(store.submit, moves), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
@@ -103,11 +105,9 @@ def test_a_connection_lost_in_the_middle_fails_the_batch_whole_and_the_next_one_
 def test_a_connection_lost_while_the_guilty_write_is_looked_for_fails_the_batch_whole(postgres_url: str) -> None:
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         run, stale = await begun(store), await begun(store)
-        Broken(link, "SAVEPOINT", lambda _: ask(postgres_url, OTHERS) and None)
+        Broken(link, "SAVEPOINT", lambda _: ask(postgres_url, OTHERS))
         stale.epoch = 7
-        outcomes = await asyncio.gather(
-            store.submit(stale.move("more")), store.submit(run.move("more")), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(store.submit(stale.move("more")), store.submit(run.move("more")), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
         assert {run.seq for run in await store.runs(RunFilter())} == {0}
 
@@ -152,9 +152,7 @@ def test_a_commit_that_never_arrived_is_found_to_have_failed(postgres_url: str) 
 
 
 @pytest.mark.parametrize("why", ["forgotten", "never back"])
-def test_an_outcome_that_cannot_be_told_is_called_unknown(
-    postgres_url: str, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outcome_that_cannot_be_told_is_called_unknown(postgres_url: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(store: SqlStore, link: Link, pauses: list[float]) -> None:
         run = await begun(store)
         Broken(link, "COMMIT", lost_answer)
@@ -210,7 +208,7 @@ def test_a_store_goes_on_after_its_server_crashed_and_came_back() -> None:
 
 
 def raised(code: str) -> psycopg.Error:
-    return cast("psycopg.Error", psycopg.errors.lookup(code)("it says"))
+    return psycopg.errors.lookup(code)("it says")
 
 
 @pytest.mark.parametrize(

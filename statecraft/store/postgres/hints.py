@@ -21,6 +21,9 @@ from statecraft.store.postgres.address import Target, connect
 COALESCED = 0.02
 """Seconds in which all hints become one."""
 
+_PATIENCE = 1.0
+"""Seconds in which a thread must end; one that is just connecting is left to end by itself."""
+
 _AGAIN = 1.0
 """Seconds before a lost listener connects anew."""
 
@@ -60,7 +63,7 @@ class Hints:
         for wake_up in self._wake_up:
             wake_up.close()
         for thread in [*self._listeners, *([self._teller] if self._teller else [])]:
-            thread.join()
+            thread.join(_PATIENCE)
         self._listeners, self._wake_up, self._teller = [], [], None
 
     # --- the telling thread ------------------------------------------------------------------------------------------
