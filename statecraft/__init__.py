@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StatecraftError,
         StoreError,
     )
+    from statecraft.letters import DeadFilter, DeadLetter
     from statecraft.llm.claude import Claude
     from statecraft.llm.compaction import SlidingWindow, SummarizeOld
     from statecraft.llm.loops import LoopPolicy
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         HandlerFailed,
         InvalidOutput,
         LoopDetected,
+        OperatorEvent,
         ReviewExpired,
         StateTimeout,
         StepsExhausted,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
     from statecraft.runtime import Runtime
+    from statecraft.schedules.rule import Cron, Every
     from statecraft.sync import Outcome, run
     from statecraft.tools import CallInfo, Tool, tool
 
@@ -104,6 +107,10 @@ _HOME = {
         "StatecraftError",
         "StoreError",
     ),
+    "letters": (
+        "DeadFilter",
+        "DeadLetter",
+    ),
     "llm.claude": ("Claude",),
     "llm.compaction": (
         "SlidingWindow",
@@ -129,6 +136,7 @@ _HOME = {
         "HandlerFailed",
         "InvalidOutput",
         "LoopDetected",
+        "OperatorEvent",
         "ReviewExpired",
         "StateTimeout",
         "StepsExhausted",
@@ -151,6 +159,10 @@ _HOME = {
         "Replay",
     ),
     "runtime": ("Runtime",),
+    "schedules.rule": (
+        "Cron",
+        "Every",
+    ),
     "sync": (
         "Outcome",
         "run",
@@ -177,13 +189,17 @@ __all__ = [
     "Child",
     "ChildFailed",
     "Claude",
+    "Cron",
     "Data",
+    "DeadFilter",
+    "DeadLetter",
     "DeadlinePassed",
     "DefinitionError",
     "DidNotHappen",
     "Divergence",
     "ErrorKind",
     "Event",
+    "Every",
     "Failure",
     "GatePolicy",
     "GiveUp",
@@ -196,6 +212,7 @@ __all__ = [
     "Looped",
     "Machine",
     "Modify",
+    "OperatorEvent",
     "Outcome",
     "OutputInvalid",
     "OverBudget",

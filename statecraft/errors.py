@@ -14,7 +14,10 @@
     │   ├── Superseded             the run went on without the call that the review was about
     │   ├── KeyConflict            the start key belongs to a run with another input
     │   ├── RunHeld                another live process holds the run
-    │   └── VersionMismatch        the run was started by another definition of the machine
+    │   ├── VersionMismatch        the run was started by another definition of the machine
+    │   ├── NotDead                only a dead run is redriven or dropped
+    │   ├── WouldDieAgain          what the run died of would kill it again at once; says what it needs
+    │   └── Gone                   the run is a child run whose parent has ended or went on
     ├── WaitTimeout                `wait` gave up; the run goes on
     ├── StoreError                 the database could not do what was asked
     │   ├── StoreUnavailable       cannot be opened, read or written
@@ -130,6 +133,18 @@ class RunHeld(Refused):
 
 class VersionMismatch(Refused):
     """The run was started by a definition that differs from the one at hand."""
+
+
+class NotDead(Refused):
+    """The run is not dead, so it is neither redriven nor dropped."""
+
+
+class WouldDieAgain(Refused):
+    """What the run died of would kill it again at once. The message says what it needs."""
+
+
+class Gone(Refused):
+    """The dead run is a child run, and nobody waits for its end any more."""
 
 
 class WaitTimeout(StatecraftError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Literal, TypeVar, overload
 
+from statecraft.calls import standing
 from statecraft.clock import Clock, stamp
 from statecraft.engine.live import Follower, Hub, Live
+from statecraft.engine.settings import Settings
 from statecraft.engine.versions import difference
 from statecraft.errors import ConfigError, NotFound, VersionMismatch
 from statecraft.machine.data import Data
@@ -24,6 +27,7 @@ from statecraft.records import (
     TransitionRecord,
     Waiting,
 )
+from statecraft.stats import Stats
 from statecraft.store import port, shown
 from statecraft.worker.worker import ANY, Worker
 
@@ -44,6 +48,7 @@ class Looking:
     """What can be asked about runs. `Runtime` adds what can be done to them."""
 
     url: str
+    settings: Settings
     _store: port.Store
     _definitions: dict[str, Definition]
     _running: dict[int, Definition]
@@ -120,6 +125,16 @@ class Looking:
     async def spec(self, run_id: str) -> str:
         """The definition that started the run, as canonical JSON."""
         return (await self._store.spec((await self._store.run(raw_id(run_id))).fingerprint)).spec
+
+    async def stats(self) -> Stats:
+        """Operating figures of everything in the database, whoever works on it. Cheap enough to ask every few seconds."""
+        now = self._clock.now()
+        found = await self._store.figures(now)
+        limits = standing.tenant_limits(self.settings.tenants, found.tenants, now)
+        used = await self._store.used(list(limits)) if limits else {}
+        budgets = [dataclasses.replace(limit, used=used[meter]) for meter, limit in limits.items()]
+        budgets.sort(key=lambda each: (-each.ratio, each.tenant, each.unit))
+        return dataclasses.replace(found.stats, budgets=tuple(budgets), breakers=standing.breakers(found.circuits, now))
 
     def definition(self, name: str) -> Definition:
         """The definition of a machine this runtime was given. Raises `NotFound`."""

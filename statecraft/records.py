@@ -115,6 +115,7 @@ class RunRecord:
     epoch: int
     """Raised by every claim; a write that names an older epoch is refused."""
     created_at: datetime
+    """When it was started; for a delayed start, once it has begun, when it began."""
     updated_at: datetime
     """When the last transition was committed or the status last changed."""
     key: str | None = None
@@ -127,7 +128,7 @@ class RunRecord:
     """When time wakes a parked run; None if only a person can."""
     deadline_at: datetime | None = None
     attempts: int = 0
-    """Claims since the last committed transition."""
+    """Claims since the run last got on: moved, or waited on purpose."""
     reason: str | None = None
     """Why the run was cancelled or is dead."""
     trace_id: str = ""
@@ -139,6 +140,10 @@ class RunRecord:
     """Where it waits for a worker."""
     priority: int = 0
     """Higher goes first within its queue."""
+    degraded: bool = False
+    """A bound of the whole run (its deadline, a budget, its step limit) led it on to what is less than was asked for."""
+    taken_from: str | None = None
+    """In the answer to a claim: who held it until then, if it was running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class CallRecord:
     idx: int
     """Order of completion within the visit, from 0."""
     kind: str
-    """`llm`, `tool`, `child`, `join`, `sleep`, `now`, `random` or `budget`."""
+    """`llm`, `tool`, `child`, `join`, `sleep`, `now`, `random` or `budget`; `redrive` is what a person did to a dead run."""
     name: str
     """Model, tool or machine."""
     digest: str
@@ -274,6 +279,36 @@ class FeedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """What starts runs by the calendar."""
+
+    name: str
+    machine: str
+    """The machine's name."""
+    rule: Mapping[str, Json]
+    """When: `{"cron", "zone"}`, or `{"every", "anchor"}` with seconds and an instant. `statecraft.schedules.rule` reads it."""
+    input: Mapping[str, Json]
+    """The data its runs are started with."""
+    next_at: datetime | None
+    """The next instant for which it starts a run; None while it is paused."""
+    last_at: datetime | None
+    """The last instant for which it started a run."""
+    paused_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    """When its definition was last replaced."""
+    queue: str = "default"
+    priority: int = 0
+    tenant: str | None = None
+    missed: str = "latest"
+    """What becomes of instants at which no worker was there: `latest`, `all` or `skip`."""
+    overlap: str = "allow"
+    """Whether it starts a run while its last one is open: `allow` or `skip`."""
+    outcome: str = ""
+    """What `Runtime.schedule` did: `created`, `unchanged` or `replaced`. Empty in other answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list. Every field given must hold."""
 
@@ -285,3 +320,4 @@ class RunFilter:
     """At most this many, newest first."""
     tenant: str | None = None
     parent: str | None = None
+    queue: str | None = None

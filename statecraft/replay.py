@@ -13,7 +13,7 @@ from typing import Any
 
 from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park
-from statecraft.calls.visit import Visit
+from statecraft.calls.visit import REDRIVE, Visit
 from statecraft.clock import Clock, Timeout, stamp
 from statecraft.engine.context import StepRun
 from statecraft.engine.fit import fit
@@ -27,7 +27,7 @@ from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
-from statecraft.machine.event import Event, event_name
+from statecraft.machine.event import Event, OperatorEvent, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import CallRecord, ReviewRecord, TransitionRecord, Usage
 from statecraft.store.port import Store
@@ -154,7 +154,8 @@ class _Visits:
         """Re-execute one visit; None if it agrees with the move that ended it."""
         recorded = await self.store.calls(held.run_id, held.seq)
         of_moves = move.event == "loop_detected" and move.payload.get("what") == MOVES
-        if of_moves or (move.event in BOUNDS and not _of_a_call(move, recorded)):
+        by_operator = issubclass(self.definition.events[move.event], OperatorEvent)
+        if of_moves or by_operator or (move.event in BOUNDS and not _of_a_call(move, recorded)):
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         held.visit.clock = _RecordedTime(stamp(move.at))
         for call in recorded:
@@ -173,6 +174,7 @@ class _Visits:
         self.calls += len(stack.used)
         if stack.unknown is not None or answer is None:
             return await self._unknown(held, stack, recorded)
+        stack.used |= held.visit.retried if held.visit.redrives else set()
         if (left := _unused(stack, recorded)) is not None:
             what = f"recorded call {left.idx} ({left.kind} {left.name}) was not made"
             return Divergence(held.seq, held.state, left.idx, what, await self._said(left), "no such call")
@@ -180,7 +182,7 @@ class _Visits:
 
     def _model(self, recorded: Sequence[CallRecord]) -> LLM:
         """The runtime's model, unless the visit asked others: which model is at hand today is not a matter of the code."""
-        ours, asked = self.services.llm, [call.name for call in recorded if call.kind == "llm"]
+        ours, asked = self.services.llm_of(self.definition.name), [call.name for call in recorded if call.kind == "llm"]
         if ours is not None and (not asked or ours.model in asked):
             return ours
         return _RecordedModel(asked[0] if asked else "none")
@@ -250,7 +252,7 @@ def _of_a_call(move: TransitionRecord, recorded: Sequence[CallRecord]) -> bool:
 
 def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:
     made = stack.used | stack.left
-    return next((call for call in recorded if (bytes.fromhex(call.digest), call.occurrence) not in made), None)
+    return next((c for c in recorded if c.kind != REDRIVE and (bytes.fromhex(c.digest), c.occurrence) not in made), None)
 
 
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from statecraft import trace
+from statecraft.calls.lease import Leases
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, SystemClock, micros
 from statecraft.decisions import Decision
 from statecraft.engine import decide as decisions
 from statecraft.engine import owner, verdict
 from statecraft.engine.assembly import call_stack
-from statecraft.engine.begin import first, machine_spec
+from statecraft.engine.begin import beginning, check_place, first, head_until, machine_spec
 from statecraft.engine.children import machines_of
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
@@ -35,7 +36,7 @@ from statecraft.errors import (
 )
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
-from statecraft.looking import Looking, raw_id, settled
+from statecraft.looking import raw_id, settled
 from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition
@@ -45,7 +46,10 @@ from statecraft.records import (
     RunRecord,
     Status,
 )
+from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
+from statecraft.schedules.face import Scheduling
+from statecraft.schedules.firing import Firing, Known
 from statecraft.store import open_store, port
 from statecraft.worker.worker import Worker
 
@@ -55,12 +59,13 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Looking):
+class Runtime(Scheduling, Redriving):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
-    it may run; `llm` answers `run.llm`. Opening brings a database of an older schema up, unless `migrate` is off. Clock, ids
-    and store may be passed in, for tests. Use it as an async context manager; two runtimes share nothing.
+    it may run; `llm` answers `run.llm`: one model for all machines, or one for each by the machine's name. Opening brings a
+    database of an older schema up, unless `migrate` is off. Clock, ids and store may be passed in, for tests. Use it as an
+    async context manager; two runtimes share nothing.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class Runtime(Looking):
         url: str | None = None,
         *,
         machines: Sequence[Machine[Any]] = (),
-        llm: LLM | None = None,
+        llm: LLM | Mapping[str, LLM] | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
@@ -84,12 +89,16 @@ class Runtime(Looking):
         self._definitions = _by_name(machines)
         self._numbers: dict[str, int] = {}
         self._live = Hub()
-        calls = announcing(call_stack(self.settings, self._ids, self._store), self._live)
+        leases = Leases(self._clock, micros(self.settings.lease))
+        calls = announcing(call_stack(self.settings, self._ids, self._store, leases), self._live)
         nursery = Nursery(self._store, self._clock, self._ids, self._register, self._look_after, self._forget)
         self._services = Services(calls, self._ids, llm, self.settings, nursery, self._live)
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
-        self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running)
+        self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running, leases)
+        if self.settings.take == "all":
+            known = Known(self._store, self._clock, self._ids, self._at_hand, self._register)
+            self._worker.schedules = Firing(known, self.settings.poll)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -114,8 +123,9 @@ class Runtime(Looking):
             await self._worker.stop()
         finally:
             await self._store.close()
-            if self.llm is not None:
-                await self.llm.close()
+            llms = self.llm.values() if isinstance(self.llm, Mapping) else (self.llm,)
+            for llm in {id(each): each for each in llms if each is not None}.values():
+                await llm.close()
 
     async def _register(self, definition: Definition) -> int:
         known = self._numbers.get(definition.fingerprint)
@@ -126,6 +136,14 @@ class Runtime(Looking):
             for machine in machines_of(definition):
                 await self._register(machine.definition)
         return known
+
+    def _at_hand(self) -> dict[str, Definition]:
+        return {**{definition.name: definition for definition in self._running.values()}, **self._definitions}
+
+    def _look_at_schedules(self) -> None:
+        if self._worker.schedules is not None:
+            self._worker.schedules.look_again()
+            self._worker.poke()
 
     def _look_after(self, run_id: bytes) -> None:
         if self.settings.take != "none":
@@ -148,32 +166,51 @@ class Runtime(Looking):
     # --- acting ------------------------------------------------------------------------------------------------------
 
     async def start(
-        self, machine: Machine[D], data: D, *, key: str | None = None, tenant: str | None = None, detach: bool = False
+        self,
+        machine: Machine[D],
+        data: D,
+        *,
+        key: str | None = None,
+        tenant: str | None = None,
+        detach: bool = False,
+        queue: str = "default",
+        priority: int = 0,
+        at: datetime | None = None,
+        delay: timedelta | None = None,
     ) -> RunRecord:
         """Record a new run and advance it in the background; `detach` only records it, for whoever looks for due runs.
 
         With a `key`, starting again answers the run that owns it. `tenant` names on whose behalf it runs, and so whose
-        budgets (`Settings.tenants`) it draws on. Raises `InvalidPayload` if `data` is not of the
-        machine's data type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant.
+        budgets (`Settings.tenants`) and share of the queue (`Settings.shares`) it draws on. In its `queue`, a higher
+        `priority` goes first. With `at` or `delay` it waits until then; its deadline and other bounds of time count from
+        there, or from when somebody resumes it before. Raises `InvalidPayload` if `data` is not of the machine's data
+        type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant or queue or
+        an `at` without a time zone.
         """
         definition = machine.definition
-        if tenant == "":
-            raise ConfigError("a tenant has a name; leave tenant out for a run that belongs to none")
+        now = self._clock.now()
+        begins = beginning(now, at, delay)
+        check_place(tenant, queue, priority)
         if type(data) is not definition.data_type:
             raise InvalidPayload(f"{definition.name} is started with {definition.data_type.__name__}, not {type(data).__name__}")
         payload = kept(data)
         number = await self._register(definition)
-        now = self._clock.now()
         drive = not detach and self.settings.take != "none"
-        hold = drive and self._worker.free > 0
+        hold = drive and begins <= now and self._may_hold(definition, queue)
         row = first(definition, number, self._ids.run_id(now), now, payload, int(hold))
-        head = (
-            port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until)
-            if hold
-            else port.Head(Status.READY, due_at=now)
+        held = port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else None
+        deadline = None if definition.deadline is None else begins + micros(definition.deadline)
+        begun = port.Start(
+            row,
+            held or head_until(now, begins),
+            key,
+            deadline,
+            self._ids.trace_id(),
+            tenant,
+            queue=queue,
+            priority=priority,
+            share=self.settings.share_of(tenant),
         )
-        deadline = None if definition.deadline is None else now + micros(definition.deadline)
-        begun = port.Start(row, head, key, deadline, self._ids.trace_id(), tenant)
         with self._worker.room_for(row.run_id) if hold else contextlib.nullcontext():
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:
@@ -183,10 +220,26 @@ class Runtime(Looking):
                 record = await self._store.run(run_id)
             finally:  # Last of all, so that whoever follows the run right away is there before its first call.
                 if hold:
-                    self._worker.drive(fresh(definition, begun, Visit(self._store, self._clock, row.run_id, 0, row.epoch)))
+                    visit = Visit(self._store, self._clock, row.run_id, 0, row.epoch)
+                    self._worker.drive(fresh(definition, begun, visit), now)
         if drive and not hold:
             self._worker.look_after(run_id)
         return record
+
+    @property
+    def owner(self) -> str:
+        """The name under which this runtime holds runs."""
+        return self._worker.owner
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of runs here so far: `claimed`, `ended`, `parked`, `handed back`, `lost`."""
+        return self._worker.tally
+
+    def _may_hold(self, definition: Definition, queue: str) -> bool:
+        """Whether a run that is started here is advanced here at once, past everything that waits."""
+        ours = self.settings.take == "own" or queue in self.settings.queues
+        return ours and self._worker.free > 0 and definition.name not in self.settings.machine_limits
 
     async def _existing(self, run_id: bytes, definition: Definition, payload: str, key: str, drive: bool) -> RunRecord:
         loaded = await self._store.load(run_id)
@@ -279,6 +332,19 @@ class Runtime(Looking):
         await self._worker.ended(raw)
         trace.emit("run.cancelled", {"run_id": run_id, "by": by})
         return await self._store.run(raw)
+
+    async def drain(self, grace: timedelta = timedelta(seconds=10)) -> None:
+        """Take no more runs, let calls under way finish within `grace`, and hand back what is in hand for others.
+
+        No new call begins, and each run is handed back at its next point in the journal; what is left after `grace` is
+        cut off. The runtime then only looks and records, until it is closed.
+        """
+        await self._worker.drain(grace)
+
+    async def idle(self) -> None:
+        """Return when this runtime holds no run and nothing that it may take is due. What waits for people or for a later
+        time stays as it is."""
+        await self._worker.idle()
 
     async def replay(self, run_id: str, machine: Machine[Any] | None = None) -> Replay:
         """Run the handlers again against the record; nothing leaves the process. See `statecraft.replay`."""

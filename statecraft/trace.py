@@ -33,6 +33,14 @@ EVENTS = frozenset(
         "breaker",
         "gate.waiting",
         "gate.reminder",
+        "schedule.put",
+        "schedule.paused",
+        "schedule.resumed",
+        "schedule.dropped",
+        "schedule.fired",
+        "schedule.missed",
+        "schedule.overlapped",
+        "schedule.failed",
         "store.migrated",
         "store.outgrown",
         "store.refused",
@@ -40,6 +48,9 @@ EVENTS = frozenset(
         "store.reconnected",
         "store.resolved",
         "store.clock",
+        "worker.started",
+        "worker.draining",
+        "worker.stopped",
     }
 )
 """Every event name this library emits."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from statecraft.store import open_store
 from statecraft.testing.postgres import PostgresServer
+from tests.servers import OnServer, make_tables
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _fleet_database(postgres_server: PostgresServer) -> Iterator[str]:
-    database = postgres_server.template_url("statecraft", _make_tables)
+    database = postgres_server.template_url("statecraft", make_tables)
     yield database
     postgres_server.drop_database(database)
 
@@ -47,10 +47,8 @@ def fleet_url(postgres_server: PostgresServer, _fleet_database: str) -> str:
     return _fleet_database
 
 
-def _make_tables(url: str) -> None:
-    async def go() -> None:
-        store = open_store(url)
-        await store.open()
-        await store.close()
-
-    asyncio.run(go())
+@pytest.fixture
+def on_server(postgres_server: PostgresServer) -> Iterator[OnServer]:
+    """PostgreSQL databases for worlds that a test makes and forgets."""
+    with closing(OnServer(postgres_server)) as databases:
+        yield databases

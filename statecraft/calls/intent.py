@@ -11,5 +11,6 @@ from statecraft.calls.call import Call, Next, Reply
 async def intent(call: Call, following: Next) -> Reply:
     """Write the attempt down as `begun` first, if the call may happen only once."""
     if call.once:
+        call.visit.begun[(call.digest, call.occurrence)] = (call.name, call.request)
         await call.visit.attempted(call, call.attempt, "begun", "", None)
     return await following(call)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from statecraft.calls.call import Call, Middleware, Next, Reply, compose
 from statecraft.calls.deadline import deadline
 from statecraft.calls.intent import intent
+from statecraft.calls.lease import Leases
 from statecraft.calls.recall import recall
 from statecraft.calls.retry import Retry, RetryPolicy
 from statecraft.calls.span import span
@@ -22,14 +23,16 @@ def build(
     budget: Middleware | None = None,
     breaker: Middleware | None = None,
     limiter: Middleware | None = None,
+    lease: Leases | None = None,
 ) -> Next:
     """The call stack of a runtime, outermost first; a member that is None is left out.
 
     Recall stands outside retry so that a finished call costs nothing. Gate and doubt stand between them, so that a
     question is asked once per call, and of exactly what would run. Budget, breaker and limiter stand inside, so that
-    each attempt is counted.
+    each attempt is counted. The lease is looked at last, before the intent and again behind it.
     """
     stack: tuple[Middleware | None, ...] = (
+        None if lease is None else lease.follow,
         span,
         recall,
         gate,
@@ -38,7 +41,9 @@ def build(
         budget,
         breaker,
         limiter,
+        None if lease is None else lease.enter,
         intent,
+        None if lease is None else lease.leave,
         deadline,
     )
     return compose([member for member in stack if member is not None], perform)

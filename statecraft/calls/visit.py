@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from statecraft.calls import lane
-from statecraft.calls.call import Call, Reply, canonical
+from statecraft.calls.call import Call, Failure, Reply, canonical
 from statecraft.calls.park import Park, combined
-from statecraft.clock import Clock
+from statecraft.clock import Clock, stamp
 from statecraft.errors import (
     CallError,
     ChildFailed,
@@ -31,6 +31,10 @@ from statecraft.ids import idempotency_key
 from statecraft.records import AttemptRecord, CallRecord, ReviewRecord, Usage, Waiting
 from statecraft.store import chain, port
 
+REDRIVE = "redrive"
+"""Kind of the row by which a person let the visit go on after it had died."""
+AGAIN = 1_000_000
+"""Added to the number of a call that failed and is made again after a redrive: its failure keeps its row."""
 CHANGED = "changed"
 """Where the row of a call says that a person changed its arguments, beside what the handler asked for."""
 
@@ -64,7 +68,8 @@ def request_digest(kind: str, request: str, where: str) -> bytes:
 
 _ON_FIRST_USE: Mapping[str, type] = {
     **dict.fromkeys(("gaps", "reviews", "asks", "alerts"), list),
-    **dict.fromkeys(("tried", "seen", "made", "changes", "owed"), dict),
+    **dict.fromkeys(("tried", "seen", "made", "changes", "owed", "begun"), dict),
+    "retried": set,
 }
 
 
@@ -109,6 +114,14 @@ class Visit:
     """What calls that failed are charged all the same, with their rows."""
     has_children: bool = False
     """Whether earlier executions started child runs."""
+    redrives: int = 0
+    """How often the visit died and was let go on."""
+    redriven_at: int = 0
+    """When it last was, in microseconds; 0 if never."""
+    retried: set[tuple[bytes, int]] = field(init=False)
+    """Failed calls that redrives gave up on: they are made again, under another number."""
+    begun: dict[tuple[bytes, int], tuple[str, str]] = field(init=False)
+    """(name, request) of the `once` calls that this execution began."""
 
     def __getattr__(self, name: str) -> Any:
         # Most visits make no call. What only calls need is made on first use, because a step is short enough for a dozen
@@ -168,6 +181,10 @@ class Visit:
 
     def remember(self, call: CallRecord) -> None:
         """Take a finished call of an earlier execution into account."""
+        if call.kind == REDRIVE:
+            self.redrives, self.redriven_at = self.redrives + 1, stamp(call.finished_at)
+            self.retried.update((bytes.fromhex(digest), nth) for digest, nth in call.request["retried"])
+            return
         text = json.dumps(call.result, separators=(",", ":"), ensure_ascii=False)
         outcome = Recorded(call.ok, text, call.usage, call.model, call.attempts, call.name, call.cost, call.price_source)
         place = (bytes.fromhex(call.digest), call.occurrence)
@@ -180,10 +197,14 @@ class Visit:
         """(digest, occurrence, idempotency key) of the next call with this request in the lane it is made in."""
         where = lane.current()
         digest = request_digest(kind, request, where)
-        occurrence = self.seen.get(digest, 0)
-        self.seen[digest] = occurrence + 1
+        nth = occurrence = self.seen.get(digest, 0)
+        self.seen[digest] = nth + 1
+        if self.redrives:
+            while (digest, occurrence) in self.retried:
+                occurrence += AGAIN
         self.made[(digest, occurrence)] = where
-        return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, occurrence)
+        # The key stays: a service that heard of the failed call after all knows the repetition by it.
+        return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, nth)
 
     def recall(self, call: Call) -> Recorded | None:
         """The finished call with the same request and occurrence, if the journal has one.
@@ -230,6 +251,25 @@ class Visit:
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
         await self.write(row)
+
+    async def leave_in_doubt(self) -> None:
+        """Journal each `once` call of the visit that began and has no outcome as a failure in doubt.
+
+        For a visit that time cuts off: the run moves on, and nobody may believe that the call did not happen.
+        """
+        left = {
+            place: (tries[-1].name, canonical({"tool": tries[-1].name}))
+            for place, tries in self.tried.items()
+            if tries[-1].kind == "begun"
+        }
+        for (digest, occurrence), (name, request) in {**left, **self.begun}.items():
+            if (digest, occurrence) in self.recorded:
+                continue
+            message = f"{name} had begun when its time was over, and its outcome is unknown; the run moved on without it"
+            error = InDoubt(message, kind=ErrorKind.IN_DOUBT, name=name)
+            key = idempotency_key(self.run_id, self.seq, digest, occurrence % AGAIN)
+            call = Call(self, "tool", name, request, digest, occurrence, key, _never, _unknown)
+            await self.record(call, Recorded(False, failed(error), Usage(), None, 1, name), self.clock.now())
 
     async def account(self, row: port.Reserve | port.Settle) -> object:
         """Reserve or settle for a call of this visit; the store's answer."""
@@ -302,6 +342,14 @@ class Visit:
                 due_at=due_at,
             )
         )
+
+
+async def _never(call: Call) -> Reply:
+    raise AssertionError(f"{call.name} is only written down")
+
+
+def _unknown(error: Exception) -> Failure:
+    return Failure(ErrorKind.IN_DOUBT, str(error))
 
 
 def _wake(waiter: asyncio.Future[None], _: object) -> None:

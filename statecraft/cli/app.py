@@ -13,13 +13,17 @@ from statecraft import __version__
 from statecraft.cli.act import cancel, replay, resume, send
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
+from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
 from statecraft.cli.review import review
+from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
+from statecraft.cli.stats import stats
+from statecraft.cli.worker import worker
 
 
 class App(click.Group):
@@ -72,9 +76,9 @@ class App(click.Group):
 
 
 SECTIONS = {
-    "Run": ("demo", "start"),
-    "Look": ("runs", "show", "watch"),
-    "Act": ("send", "review", "resume", "cancel", "replay"),
+    "Run": ("demo", "start", "worker"),
+    "Look": ("runs", "show", "watch", "stats"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
 }
@@ -90,5 +94,23 @@ def app() -> None:
     """
 
 
-for _verb in (demo, start, runs, show, watch, send, review, resume, cancel, replay, check, diagram, migrate):
+for _verb in (
+    demo,
+    start,
+    worker,
+    runs,
+    show,
+    watch,
+    stats,
+    send,
+    review,
+    resume,
+    cancel,
+    dlq,
+    replay,
+    schedule,
+    check,
+    diagram,
+    migrate,
+):
     app.add_command(_verb)

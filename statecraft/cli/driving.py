@@ -119,9 +119,11 @@ async def conclude(session: Session, rt: Runtime, run: RunRecord) -> Exit:
 def standing(session: Session, run: RunRecord, trouble: str) -> list[str]:
     """Where a run stands, and the command that comes next, as lines."""
     why = f": {trouble}" if trouble else ""
-    lines = [f"{paint(run.status)} in {run.state} after {count(run.seq, 'move')}{why}"]
+    lines = [f"{paint(run.status)}{' (degraded)' if run.degraded else ''} in {run.state} after {count(run.seq, 'move')}{why}"]
     if run.waiting_for is Waiting.REVIEW:
         lines.append(f"decide with: {session.command(f'review show {run.id}')}")
+    elif run.status is Status.DEAD:
+        lines.append(f"look with: {session.command(f'dlq show {run.id}')}")
     elif not run.status.closed and run.status is not Status.RUNNING:
         lines.append(f"go on with: {session.command(f'resume {run.id}')}")
     else:

@@ -28,7 +28,7 @@ class Exit(IntEnum):
     USAGE = 2
     """A usage or configuration error, or a request that the run refuses. Nothing was written."""
     NOT_FOUND = 3
-    """No such run, machine or review."""
+    """No such run, machine, review or schedule."""
     WAITING = 4
     """Stopped at a person: the run waits for a decision."""
     REJECTED = 5

@@ -19,6 +19,7 @@ from statecraft.records import FeedEntry, RunFilter, RunRecord, Status
 @click.option("--state", metavar="NAME", help="Only runs that stand in this state.")
 @click.option("--machine", metavar="NAME", help="Only runs of this machine.")
 @click.option("--key", metavar="TEXT", help="Only the run with this start key.")
+@click.option("--queue", metavar="NAME", help="Only runs of this queue.")
 @click.option("--parent", metavar="RUN", help="Only the child runs of this run.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, newest first.")
 @click.pass_obj

@@ -31,6 +31,9 @@ def line_of(entry: FeedEntry) -> str | None:
             return click.style(f"  decided: {what}", fg="yellow")
         case "alert":
             return click.style(f"  alert: {_text(detail, 'text')}", fg="yellow")
+        case "redriven":
+            why = f": {_text(detail, 'note')}" if _text(detail, "note") else ""
+            return click.style(f"  redriven by {_text(detail, 'actor')}{why}", fg="yellow")
         case "cancelled" | "dead":
             return click.style(f"  {entry.kind}: {_text(detail, 'reason')}", fg="red")
         case _:

@@ -184,11 +184,12 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
     pairs = [
         ("run", strong(run.id)),
         ("machine", f"{run.machine} version {run.version} {dim(run.fingerprint[:12])}"),
-        ("status", f"{paint(run.status)} in {run.state}{waiting}"),
+        ("status", f"{paint(run.status)}{' (degraded)' if run.degraded else ''} in {run.state}{waiting}"),
         ("started", when(run.created_at, now)),
         ("changed", when(run.updated_at, now)),
         ("due", when(run.due_at, now) if not run.status.closed else ""),
         ("deadline", when(run.deadline_at, now) if not run.status.closed else ""),
+        ("queue", _place(run)),
         ("key", run.key or ""),
         ("parent", run.parent or ""),
         ("held by", f"{run.owner} until {when(run.lease_until, now)}" if run.owner else ""),
@@ -197,6 +198,14 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
         ("why", run.reason or ""),
     ]
     return table([(dim(name), value) for name, value in pairs if value])
+
+
+def _place(run: RunRecord) -> str:
+    """Where a run waits for a worker, if it is not just anywhere."""
+    tenant = f"for {run.tenant}" if run.tenant else ""
+    priority = f"priority {run.priority}" if run.priority else ""
+    queue = run.queue if run.queue != "default" or priority or tenant else ""
+    return ", ".join(part for part in (queue, priority, tenant) if part)
 
 
 def money_of(calls: Sequence[CallRecord]) -> str:

@@ -110,7 +110,7 @@ def _row(edge: Edge, ov: Overlay | None, steps: tuple[int, ...], straight: bool 
     elif ov:
         look |= {"color": FAINT, "penwidth": "0.9"}
         color = faint = LINE
-    lines = [_font(edge.event, color, 10)]
+    lines = [_font(edge.said, color, 10)]
     if edge.guard:
         lines.append(_font(f"[{edge.guard}]", faint, 9, italic=True))
     if badge:

@@ -51,6 +51,13 @@ class Edge:
     target: str
     guard: str
     """The guard's name; `else` for a row taken when the guards of its siblings refuse; empty otherwise."""
+    by: str = ""
+    """`operator` for a row that only a redrive takes; empty otherwise."""
+
+    @property
+    def said(self) -> str:
+        """The event as the picture names it."""
+        return f"{self.event} (by {self.by})" if self.by else self.event
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +114,11 @@ class Overlay:
 def graph(spec: Spec) -> Graph:
     """Read what is to be drawn from a definition or from its stored spec."""
     found = _parsed(spec)
-    rows = [(row["source"], row["event"], row["target"], row.get("guard") or "") for row in found["rows"]]
-    guarded = {(source, event) for source, event, _, guard in rows if guard}
+    rows = [(row["source"], row["event"], row["target"], row.get("guard") or "", row.get("by") or "") for row in found["rows"]]
+    guarded = {(source, event) for source, event, _, guard, _ in rows if guard}
     edges = tuple(
-        Edge(index, source, event, target, guard or ("else" if (source, event) in guarded else ""))
-        for index, (source, event, target, guard) in enumerate(rows)
+        Edge(index, source, event, target, guard or ("else" if (source, event) in guarded else ""), by)
+        for index, (source, event, target, guard, by) in enumerate(rows)
     )
     return Graph(
         name=found["name"],

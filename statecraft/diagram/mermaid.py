@@ -40,7 +40,7 @@ def _state_label(shape: Shape, ov: Overlay | None) -> str:
 
 def _row(edge: Edge, steps: tuple[int, ...]) -> str:
     source = _id(edge.source) if edge.source else ANYWHERE
-    said = [_plain(edge.event)]
+    said = [_plain(edge.said)]
     if edge.guard:
         said.append(f"({_plain(edge.guard)})")
     if steps:

@@ -12,6 +12,7 @@ from statecraft.calls.call import Next
 from statecraft.calls.doubt import Doubt
 from statecraft.calls.gate import Gate, choose
 from statecraft.calls.gauges import Gauges, MemoryGauges, StoredGauges
+from statecraft.calls.lease import Leases
 from statecraft.calls.limiter import Limiter
 from statecraft.engine.settings import Settings
 from statecraft.ids import Ids
@@ -19,7 +20,7 @@ from statecraft.llm.prices import price_book
 from statecraft.store import port
 
 
-def call_stack(settings: Settings, ids: Ids, store: port.Store) -> Next:
+def call_stack(settings: Settings, ids: Ids, store: port.Store, leases: Leases | None = None) -> Next:
     """Every member that the settings ask for, in the order of `calls.stack`."""
     gauges: Gauges = StoredGauges(store) if settings.meters == "database" else MemoryGauges()
     policy = choose(settings.gate, os.environ.get("STATECRAFT_ENV"))
@@ -32,4 +33,5 @@ def call_stack(settings: Settings, ids: Ids, store: port.Store) -> Next:
         budget=budget,
         breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),
         limiter=Limiter(settings.limits, gauges, ids.uniform, hint_cap=settings.retry.hint_cap),
+        lease=leases,
     )

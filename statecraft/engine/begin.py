@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from statecraft.clock import micros, stamp
+from statecraft.errors import ConfigError
 from statecraft.machine.definition import START_EVENT, Definition
+from statecraft.records import Status, Waiting
 from statecraft.store import chain, port
+
+_PRIORITIES = 2**31
 
 
 def machine_spec(definition: Definition) -> port.MachineSpec:
@@ -16,3 +23,31 @@ def first(definition: Definition, machine: int, run_id: bytes, now: int, payload
     target = definition.start
     link = chain.link(chain.GENESIS, run_id, 0, "", START_EVENT, target, now, payload, "[]", None, ())
     return port.Transition(run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, 0, 0, 0, link)
+
+
+def beginning(now: int, at: datetime | None, delay: timedelta | None) -> int:
+    """When a run may begin that is started now. Raises `ConfigError`."""
+    if at is not None and delay is not None:
+        raise ConfigError("a delayed start has a time (at=) or a wait (delay=), not both")
+    if at is not None:
+        if at.tzinfo is None:
+            raise ConfigError(f"at={at.isoformat()} has no time zone; use an aware datetime, such as datetime.now(UTC)")
+        return max(now, stamp(at))
+    return now + max(0, micros(delay or timedelta(0)))
+
+
+def check_place(tenant: str | None, queue: str, priority: int) -> None:
+    """Raises `ConfigError` for what is no tenant, queue or priority."""
+    if tenant == "":
+        raise ConfigError("a tenant has a name; leave tenant out for a run that belongs to none")
+    if not queue:
+        raise ConfigError("a queue has a name; leave queue out for the default one")
+    if not -_PRIORITIES <= priority < _PRIORITIES:
+        raise ConfigError(f"a priority is a number of 32 bits, not {priority}")
+
+
+def head_until(now: int, begins: int) -> port.Head:
+    """The head of a run that nobody holds yet: ready, or waiting for its time."""
+    if begins <= now:
+        return port.Head(Status.READY, due_at=now)
+    return port.Head(Status.WAITING, waiting_for=Waiting.START, due_at=begins)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from statecraft import trace
 from statecraft.calls import lane
 from statecraft.calls.call import Call, Failure, Reply, canonical
 from statecraft.calls.classify import said
-from statecraft.clock import micros
+from statecraft.calls.visit import AGAIN
+from statecraft.clock import micros, stamp
 from statecraft.engine.begin import first
 from statecraft.engine.budgets import inherited
 from statecraft.engine.fit import kept
@@ -59,11 +60,12 @@ class Family:
         request = canonical({"machine": definition.name, "input": json.loads(payload)})
         digest, occurrence, key = visit.identify("child", request)
         where = lane.current()
-        start_key = f"{of_visit(visit.seq)}{key}:{where}" if where else f"{of_visit(visit.seq)}{key}"
+        start_key = _start_key(visit.seq, key, where)
+        again = occurrence >= AGAIN
 
         async def perform(_call: Call) -> Reply:
             try:
-                return Reply(await self._end_of(definition, payload, start_key))
+                return Reply(await self._end_of(definition, payload, start_key, again=again))
             except StoreError as error:
                 visit.end(error)  # Not the child's doing, so nothing of it is journaled.
                 raise
@@ -71,11 +73,11 @@ class Family:
         call = Call(visit, "child", definition.name, request, digest, occurrence, key, perform, _failure)
         return (await self._services.stack(call)).result
 
-    async def _end_of(self, definition: Definition, payload: str, key: str) -> str:
+    async def _end_of(self, definition: Definition, payload: str, key: str, *, again: bool) -> str:
         """The end of the child with this key, started now if there is none. Parks while it is under way."""
         if self._known is None:
             self._known = {str(run.key): run for run in await self._nursery.of(self._held.id)}
-        run = self._known.get(key)
+        key, run = self._latest(self._known, key, again=again)
         if run is not None and run.status.closed:
             return await self._read(definition, run)
         if run is None:
@@ -84,6 +86,21 @@ class Family:
             raw = bytes.fromhex(run.id)
             self._nursery.look_after(raw)
         raise self._held.visit.park(None, Waiting.CHILD, children=(raw,))
+
+    def _latest(self, known: Mapping[str, RunRecord], key: str, *, again: bool) -> tuple[str, RunRecord | None]:
+        """(start key, child run) of the latest child with this key, or of the one to start.
+
+        After a redrive of this run, what ended before it does not count if it was cancelled by this run's death, or if
+        its failure is what the run died of: then another child takes its place.
+        """
+        visit = self._held.visit
+        named = [key, *(_renamed(key, turn) for turn in range(1, visit.redrives + 1))]
+        latest = next((each for each in reversed(named) if each in known), key)
+        run = known.get(latest)
+        spent = latest != named[-1] and run is not None and run.status.closed and stamp(run.updated_at) <= visit.redriven_at
+        if run is not None and spent and (again or run.status is Status.CANCELLED):
+            return named[-1], None
+        return latest, run
 
     async def _start(self, definition: Definition, payload: str, key: str) -> bytes:
         await self._check_depth(definition)
@@ -100,6 +117,9 @@ class Family:
             tenant=held.tenant,
             parent=held.run_id,
             draws=inherited(held),
+            queue=held.queue,
+            priority=held.priority,
+            share=self._services.settings.share_of(held.tenant),
         )
         raw = cast(bytes, await held.visit.write(start))
         if raw == row.run_id:
@@ -140,6 +160,16 @@ class Family:
             where = lane_of(run.key)
             if any(lane.inside(where, each) for each in lanes):
                 await self._nursery.cancel(run, "the run that started it has enough results")
+
+
+def _start_key(seq: int, key: str, where: str) -> str:
+    return f"{of_visit(seq)}{key}:{where}" if where else f"{of_visit(seq)}{key}"
+
+
+def _renamed(key: str, turn: int) -> str:
+    """The start key of the child that takes the place of another after redrive number `turn` of a visit."""
+    head, colon, where = key.removeprefix("child:").partition(":")
+    return f"child:{head}~{turn}{colon}{where}"
 
 
 def of_visit(seq: int) -> str:

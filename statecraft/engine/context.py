@@ -60,7 +60,8 @@ class StepRun(Run[D]):
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
         if name == "llm":
-            self.llm = StepModel(self.scope, self.journal, self._services, self.answer, self._may_call_tools)
+            llm = self._services.llm_of(self._held.definition.name)
+            self.llm = StepModel(self.scope, self.journal, self._services, self.answer, self._may_call_tools, llm)
             return self.llm
         if name == "scope":
             self.scope = Scope(self.id, self.state, self.data, self._held.tenant, self._draws, self._held.used)

@@ -47,6 +47,7 @@ class Held:
     events: set[str]
     """Names of the events that ever moved this run."""
     entered_at: int
+    """When the visit began; a redrive begins it anew."""
     deadline_at: int | None
     hash: bytes
     usage: Usage
@@ -63,11 +64,17 @@ class Held:
     used: dict[str, int] = field(default_factory=dict)
     """What the run's own meters have been charged, as far as this process knows."""
     began_at: int = 0
-    """When the run was started."""
+    """When the run was started, or when it began if its start was delayed."""
+    queue: str = "default"
+    priority: int = 0
     warned: bool = False
     """Whether this process has told of a budget warning that has no row."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
     """One per state and event."""
+    attempts: int = 0
+    """Claims since the run last got on, as of this one."""
+    extra_steps: int = 0
+    """Steps that redrives granted beyond the machine's bound."""
     snapshot_from: int = SNAPSHOT_FLOOR
     """How many payload bytes make it worth looking whether to write a snapshot."""
 
@@ -115,6 +122,8 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
         parent=None if start.parent is None else start.parent.hex(),
         draws=draws_of(start.draws),
         began_at=row.at,
+        queue=start.queue,
+        priority=start.priority,
     )
 
 
@@ -134,7 +143,12 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         data=fold(definition, loaded),
         visits=dict(loaded.visits),
         events=set(loaded.events),
-        entered_at=loaded.entered_at,
+        entered_at=max(
+            loaded.entered_at, opened.redriven_at, opened.redriven_at
+        ),
+>>=======
+        entered_at=max(loaded.entered_at, opened.redriven_at, stamp(run.created_at)),  # Or when a delayed start began.
+>>>>>>> theirs
         deadline_at=None if run.deadline_at is None else stamp(run.deadline_at),
         hash=loaded.hash,
         usage=before,
@@ -146,4 +160,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         draws=draws_of(loaded.draws),
         used=dict(loaded.used),
         began_at=stamp(run.created_at),
-    )
+=======        attempts=run.attempts,
+        extra_steps=loaded.extra_steps,
+        queue=run.queue,
+        priority=run.priority,    )

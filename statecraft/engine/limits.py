@@ -27,7 +27,7 @@ def limit(held: Held, now: int) -> SystemEvent | None:
     definition, state = held.definition, held.definition.states[held.state]
     if held.deadline_at is not None and now >= held.deadline_at and "deadline_passed" not in held.events:
         return DeadlinePassed(message=f"the run's deadline passed in {held.state}")
-    if held.seq >= definition.max_steps and "steps_exhausted" not in held.events:
+    if held.seq >= definition.max_steps + held.extra_steps and "steps_exhausted" not in held.events:
         return StepsExhausted(steps=held.seq, message=f"{held.seq} steps are used up")
     if state.max_visits is not None and held.visits[held.state] > state.max_visits:
         return VisitsExhausted(
@@ -84,7 +84,7 @@ def wakes_at(held: Held) -> int | None:
 
 def overrun(held: Held) -> bool:
     """Whether even the steps granted after `StepsExhausted` are used up: one more per state of the machine."""
-    return held.seq >= held.definition.max_steps + len(held.definition.states)
+    return held.seq >= held.definition.max_steps + held.extra_steps + len(held.definition.states)
 
 
 def time_left(held: Held, now: int) -> tuple[float | None, str]:

@@ -26,9 +26,11 @@ from statecraft.records import Json, Usage
 class StepModel(Model):
     """The model as one visit's handler sees it."""
 
-    def __init__(self, scope: Scope, journal: Visit, services: Services, use: Use, declared: Sequence[str]) -> None:
+    def __init__(
+        self, scope: Scope, journal: Visit, services: Services, use: Use, declared: Sequence[str], llm: port.LLM | None
+    ) -> None:
         self._scope, self._journal, self._use_tool, self._declared = scope, journal, use, declared
-        self._services = services
+        self._services, self._model = services, llm
         self._transcript: Transcript | None = None
 
     async def ask(
@@ -72,11 +74,11 @@ class StepModel(Model):
         return answer.value
 
     def _llm(self) -> port.LLM:
-        if self._services.llm is None:
+        if self._model is None:
             raise NotAllowed(
                 f"state {self._scope.state} asks a model, but the runtime was given none; pass Runtime(..., llm=...)"
             )
-        return self._services.llm
+        return self._model
 
     async def _complete(self, request: port.Request) -> port.Reply:
         """One round with the model: one journaled call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from statecraft.calls.call import Next
@@ -19,9 +20,14 @@ class Services:
     stack: Next
     """The call stack (`calls.stack.build`)."""
     ids: Ids
-    llm: LLM | None
+    llm: LLM | Mapping[str, LLM] | None
+    """One for all machines, or one for each by its name."""
     settings: Settings
     nursery: Nursery | None = None
     """For child runs."""
     live: Hub = field(default_factory=Hub)
     """Who listens to runs while they go."""
+
+    def llm_of(self, machine: str) -> LLM | None:
+        """The model that runs of a machine ask."""
+        return self.llm.get(machine) if isinstance(self.llm, Mapping) else self.llm

@@ -19,6 +19,9 @@ from statecraft.llm.compaction import ContextPolicy, SummarizeOld
 from statecraft.llm.loops import LoopPolicy
 from statecraft.llm.prices import Price, PriceBook
 
+UNIT = 1_000_000
+"""The greatest share of a tenant, and one over the smallest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -32,6 +35,22 @@ class Settings:
     """Which due runs to claim: any of the machines given, only those this runtime started or was asked about, or none."""
     concurrency: int = 64
     """Most runs held at once."""
+    poison:int=5
+    """Arun that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
+    Its handler may be what takes its workers down."""    queues: tuple[str, ...] = ("default",)
+    """Queues to take due runs from. Runs that this runtime started are its own whatever their queue, with `take="own"`."""
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By tenant, its share of the queues it uses, where 1 is the share of a tenant that is not named."""
+    machine_limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By machine, how many of its runs may be held at once by all workers together. Give every worker the same."""
+    poison: int  5
+    """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
+    Its handler may be what takes its workers down."""
+>>=======
+    poison: int = 5
+    """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
+    Its handler may be what takes its workers down."""
+>>>>>>> theirs
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
@@ -72,11 +91,30 @@ class Settings:
             raise ConfigError(f"settings.meters is 'memory' or 'database', not {self.meters!r}")
         if not all(isinstance(limit, RateLimit) for limit in self.limits):
             raise ConfigError(f"settings.limits is a tuple of RateLimit, not {self.limits!r}")
+        self._check_queues()
         classify.check(self.errors)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
+        if self.poison < 2:
+            raise ConfigError(f"settings.poison is at least 2 claims, not {self.poison}: the first may meet a bad moment")
         policies = (self.gate,) if isinstance(self.gate, GatePolicy) else tuple(self.gate.values())
         if not policies or not all(isinstance(policy, GatePolicy) for policy in policies):
             raise ConfigError("settings.gate is a GatePolicy, or one for each environment by name")
         if not 0 <= self.pace < inf:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")
+
+    def _check_queues(self) -> None:
+        queues: object = self.queues
+        given: object = self.queues
+        if not isinstance(given, tuple) or not given or not all(given):
+            raise ConfigError(f"settings.queues is a tuple of names, such as ('default',), not {self.queues!r}")
+        for tenant, share in self.shares.items():
+            if not 1 / UNIT <= share <= UNIT:
+                raise ConfigError(f"settings.shares[{tenant!r}] is a number from 0.000001 to {UNIT:,}, not {share}")
+        for machine, limit in self.machine_limits.items():
+            if limit < 1:
+                raise ConfigError(f"settings.machine_limits[{machine!r}] is at least 1, not {limit}")
+
+    def share_of(self, tenant: str | None) -> float:
+        """The share of a tenant, or of the runs that belong to none."""
+        return 1.0 if tenant is None else self.shares.get(tenant, 1.0)

@@ -16,7 +16,7 @@ from statecraft.clock import Clock, micros
 from statecraft.engine.budgets import limited
 from statecraft.engine.children import nested, of_visit
 from statecraft.engine.context import StepRun
-from statecraft.engine.diagnose import diagnosis
+from statecraft.engine.diagnose import attempted, diagnosis, named
 from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import SNAPSHOT_FLOOR, Held
@@ -27,7 +27,17 @@ from statecraft.engine.outcome import Dead, Ended, Moved, Outcome, Parked
 from statecraft.engine.services import Services
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Move, Refusal
-from statecraft.machine.event import Event, Failure, SystemEvent, event_name
+from statecraft.machine.event import (
+    BudgetExhausted,
+    BudgetWarning,
+    DeadlinePassed,
+    Event,
+    Failure,
+    StateTimeout,
+    StepsExhausted,
+    SystemEvent,
+    event_name,
+)
 from statecraft.machine.state import Ask
 from statecraft.records import Status, Waiting
 from statecraft.store import chain, port
@@ -35,6 +45,14 @@ from statecraft.store import chain, port
 SNAPSHOT_FACTOR = 4
 """A snapshot is written when the payloads since the last one are this many times its size, so that all snapshots
 together cost at most a quarter of the payloads."""
+
+
+OF_THE_RUN = (BudgetExhausted, BudgetWarning, DeadlinePassed, StepsExhausted)
+"""Bounds of a whole run. A run that one of these leads on gives less than was asked for: it is degraded."""
+
+POISON_NEEDS = (
+    "what ends its workers found (memory, a crash in native code, a lease shorter than a blocking call); then a redrive"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +66,8 @@ class Engine:
     async def step(self, held: Held) -> Outcome:
         """Limits, handle, decide, commit, report. Raises `StoreError`; then nothing was decided."""
         if overrun(held):
-            return await self._die(held, None, f"{held.seq} steps without an end, {len(held.definition.states)} beyond the limit")
+            reason = f"{held.seq} steps without an end, {len(held.definition.states)} beyond the limit"
+            return await self._die(held, None, reason, error="StepsExhausted")
         answer = await self._answer(held)
         if isinstance(answer, Park):
             return await self._park(held, answer)
@@ -61,9 +80,12 @@ class Engine:
         decided = held.definition.decide(held.state, event, held.data)
         if isinstance(decided, Refusal):
             return await self._die(held, event, _unhandled(decided, event))
+        degraded = False
         if isinstance(event, SystemEvent):
-            await self._leave_children(held)
-        outcome = await self._commit(held, decided, payload, data)
+            await self._leave(held, event)
+            target = held.definition.states[decided.target]
+            degraded = isinstance(event, OF_THE_RUN) and (target.ok or target.kind != "final")
+        outcome = await self._commit(held, decided, payload, data, degraded=degraded)
         self._report(held, outcome)
         return outcome
 
@@ -96,7 +118,7 @@ class Engine:
         told = {"run_id": held.id, "machine_name": held.definition.name, "state": held.state, **due.model_dump()}
         trace.emit("alert", {**told, "reason": "budget_warning"}, level=logging.WARNING)
 
-    async def _commit(self, held: Held, move: Move, payload: str, data: Data) -> Moved | Ended:
+    async def _commit(self, held: Held, move: Move, payload: str, data: Data, *, degraded: bool = False) -> Moved | Ended:
         """Write the move, and only then believe it."""
         target = held.definition.states[move.target]
         size = held.payload_bytes + len(payload)
@@ -105,13 +127,15 @@ class Engine:
         decision = held.definition.states[held.state].kind == "review" and await self._has_open_review(held)
         row = transition(held, move, payload, self.clock.now(), None)
         head = None if status is None else port.Head(status)
-        await self.store.submit(port.Move(row, head, decision=decision, snapshot=snapshot))
+        await self.store.submit(port.Move(row, head, decision=decision, snapshot=snapshot, degraded=degraded))
         self._advance(held, row, data, 0 if snapshot is not None else size)
         return Moved(move.event, move.target) if status is None else Ended(status, move.target)
 
-    async def _leave_children(self, held: Held) -> None:
-        """A bound (time, a budget) may have cut the visit off, and nobody waits for its child runs any more. Before the
-        move: once it is made, nothing would remember them."""
+    async def _leave(self, held: Held, event: SystemEvent) -> None:
+        """A bound (time, a budget) may have cut the visit off: nobody waits for its child runs any more, and a `once` call
+        that had begun stays without an outcome. Before the move: once it is made, nothing would remember them."""
+        if isinstance(event, StateTimeout | DeadlinePassed) or (isinstance(event, BudgetExhausted) and event.unit == "wall"):
+            await held.visit.leave_in_doubt()
         nursery = self.services.nursery
         if nursery is not None and nested(held.definition.handlers[held.state]):
             await nursery.cancel_open(held.id, f"the run that started it leaves {held.state}")
@@ -162,18 +186,30 @@ class Engine:
             trace.emit("gate.reminder", {**told, "alert": "; ".join(held.visit.alerts)})
         trace.emit("run.parked", {**told, "why": park.why.value})
 
-    async def _die(self, held: Held, event: Event | None, reason: str, needs: str = "") -> Dead:
+    async def _die(self, held: Held, event: Event | None, reason: str, needs: str = "", error: str = "") -> Dead:
         """Give the run up with everything a person needs to know."""
         text = await diagnosis(self.store, held, event, reason, needs)
+        kind, call = named(event)
+        death = port.Death(held.state, error or kind, call or attempted(held), text)
         head = port.Head(Status.DEAD, reason=reason[:1000])
-        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head, diagnosis=text))
+        await self.store.submit(port.Park(held.run_id, held.seq, held.epoch, self.clock.now(), head, death=death))
         trace.emit("run.dead", {"run_id": held.id, "state": held.state, "reason": reason})
         return Dead(reason)
 
     async def give_up(self, held: Held, error: Exception) -> Dead:
         """End a run whose step raised what it would raise again at every claim."""
         reason = f"{held.state} cannot be advanced: {type(error).__name__}: {said(error)}"
-        return await self._die(held, None, reason, "the cause removed; it would come up again at every attempt")
+        needs = "the cause removed; it would come up again at every attempt"
+        return await self._die(held, None, reason, needs, error=type(error).__name__)
+
+    def poisoned(self, held: Held) -> bool:
+        """Whether the run was claimed too often without getting on. One that a bound moves is: no handler is called."""
+        return held.attempts >= self.services.settings.poison and limit(held, self.clock.now()) is None
+
+    async def give_up_poison(self, held: Held) -> Dead:
+        """End a run that every holder lets go of without a word, before it takes another one down."""
+        reason = f"{held.state} was claimed {held.attempts} times, and no claim led to a move: whoever runs it goes down with it"
+        return await self._die(held, None, reason, POISON_NEEDS, error="Poison")
 
     def _report(self, held: Held, outcome: Moved | Ended) -> None:
         if trace.enabled():

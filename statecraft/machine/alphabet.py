@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from inspect import unwrap
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from statecraft.machine.event import Event, Failure, SystemEvent
+from statecraft.machine.event import Event, Failure, OperatorEvent, SystemEvent
 from statecraft.machine.state import Ask
 
 
@@ -32,6 +32,8 @@ def read_events(fn: Callable[..., object], *, review: bool, scope: Mapping[str, 
             raise Unreadable(f"{_show(alternative)} is not a subclass of Event")
         if alternative in (Event, SystemEvent, Failure):
             raise Unreadable(f"{_show(alternative)} stands for many events and is none itself")
+        if issubclass(alternative, OperatorEvent):
+            raise Unreadable(f"{_show(alternative)} is an operator's, and only a redrive sends it")
     return tuple(dict.fromkeys(alternatives))
 
 

@@ -39,6 +39,7 @@ from statecraft.machine.table import (
     DeclaredState,
     Table,
     expand,
+    is_operators,
     is_possible,
     reachable_rows,
 )
@@ -254,7 +255,8 @@ def _exits(declaration: Declaration, table: Table, state: DeclaredState) -> Iter
     if state.final or state.unread:
         return
     events = [event for event in state.events if (state.name, event) not in table]
-    if not any(source == state.name and is_possible(declaration, state, event) for source, event in table):
+    ways = (event for source, event in table if source == state.name and not is_operators(event))
+    if not any(is_possible(declaration, state, event) for event in ways):
         missing = ", ".join(f"{state.name}.on({event.__name__}) >> ..." for event in events) or f"{state.name}.on(...) >> ..."
         yield _error("SC106", state.name, f"nothing leads out of {state.name}", f"add a row: {missing}")
     else:

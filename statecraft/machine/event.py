@@ -60,6 +60,11 @@ def event_name(event: type[Event]) -> str:
     return event.__event_name__
 
 
+class OperatorEvent(Event):
+    """What a person says who redrives a dead run (`Runtime.redrive`). Subclass it, and give it rows in any state or in
+    `anywhere`; nothing else sends it, so no handler and no review may name it. Its payload merges like any event's."""
+
+
 # --- what the engine says -------------------------------------------------------------------------------------------
 
 

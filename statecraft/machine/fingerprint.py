@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from statecraft.machine.event import SYSTEM_EVENTS, event_name
-from statecraft.machine.table import Declaration, DeclaredState
+from statecraft.machine.table import Declaration, DeclaredState, is_operators
 from statecraft.records import Json
 
 _FORMAT: Final = 1
@@ -33,7 +33,13 @@ def specification(declaration: Declaration) -> dict[str, Json]:
         "budget": None if budget is None else budget.described(),
         "states": [_state(state) for state in declaration.states],
         "rows": [
-            {"source": row.source, "event": event_name(row.event), "target": row.target, "guard": row.guard_name}
+            {
+                "source": row.source,
+                "event": event_name(row.event),
+                "target": row.target,
+                "guard": row.guard_name,
+                **({"by": "operator"} if is_operators(row.event) else {}),
+            }
             for row in declaration.rows
         ],
         "data": declaration.data.model_json_schema(),

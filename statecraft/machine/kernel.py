@@ -17,7 +17,7 @@ from transitions.core import Condition
 
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Move, Refusal
-from statecraft.machine.event import Event, SystemEvent, event_name
+from statecraft.machine.event import Event, OperatorEvent, SystemEvent, event_name
 from statecraft.machine.table import DeclaredRow, Table, guard_name, reachable_rows
 
 _log: Final = logging.getLogger("transitions")
@@ -92,7 +92,9 @@ class Kernel:
     def __init__(self, name: str, states: Sequence[str], finals: Iterable[str], table: Table) -> None:
         self._finals = frozenset(finals)
         self._enabled: dict[str, tuple[str, ...]] = _names_by_state(states, table)
-        self._expected = _names_by_state(states, {key: () for key in table if not issubclass(key[1], SystemEvent)})
+        self._expected = _names_by_state(
+            states, {key: () for key in table if not issubclass(key[1], SystemEvent | OperatorEvent)}
+        )
         self._machine = _Machine(
             model=None,
             states=[State(state, final=state in self._finals) for state in states],

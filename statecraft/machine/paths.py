@@ -16,7 +16,7 @@ from statecraft.machine.event import (
     VisitsExhausted,
     event_name,
 )
-from statecraft.machine.table import Declaration, DeclaredState, Table, is_possible, reachable_rows
+from statecraft.machine.table import Declaration, DeclaredState, Table, is_operators, is_possible, reachable_rows
 
 _ONCE_PER_RUN: Final = (BudgetWarning, DeadlinePassed, StepsExhausted)
 """What the engine raises at most once in a run, so that it can keep no cycle going."""
@@ -38,6 +38,8 @@ def check_paths(declaration: Declaration, table: Table) -> Iterator[Finding]:
     start = next(state.name for state in declaration.states if state.start)
     live = _closure([start], edges, lambda edge: (edge.source, edge.target))
     yield from _unreachable(declaration, start, live)
+    # A person may lead a run anywhere, but no run ends or goes round for ever by that alone.
+    edges = [edge for edge in edges if not is_operators(edge.event)]
     yield from _ends(declaration, states, edges, live)
     yield from _bounded(states, table, edges, live)
     yield from _cycles(declaration, states, [edge for edge in edges if edge.source in live])

@@ -12,9 +12,10 @@ from typing import Any, Generic, Literal, Never, TypeVar, cast
 
 from statecraft.machine.context import Run
 from statecraft.machine.data import D
-from statecraft.machine.event import Case, E, Event, SystemEvent
+from statecraft.machine.event import Case, E, Event, OperatorEvent, SystemEvent
 
 E_co = TypeVar("E_co", covariant=True)
+_Sent = Case[SystemEvent, D] | Case[OperatorEvent, D]
 
 
 @dataclass(frozen=True)  # with slots, `Ask[A]("...")` fails on Python 3.11: the generic alias cannot mark the instance
@@ -79,8 +80,10 @@ class State(Target[D], Generic[D, E]):
         self.handler = handler
         self.__doc__ = handler.__doc__
 
-    def on(self, event: type[E | SystemEvent] | Case[E, D] | Case[SystemEvent, D]) -> On[D]:
-        """Begin a row for one of the state's events, a system event, or either under a guard (`Event.when`)."""
+    def on(
+        self, event: type[E | SystemEvent | OperatorEvent] | Case[E, D] | Case[SystemEvent, D] | Case[OperatorEvent, D]
+    ) -> On[D]:
+        """Begin a row for one of the state's events, a system event, an operator's, or each under a guard (`Event.when`)."""
         return _on(self, cast("type[Event] | Case[Event, D]", event))
 
     async def __call__(self, run: Run[D]) -> E:
@@ -99,8 +102,10 @@ class Review(Target[D], Generic[D, E]):
         self.handler = handler
         self.__doc__ = handler.__doc__
 
-    def on(self, event: type[E | SystemEvent] | Case[E, D] | Case[SystemEvent, D]) -> On[D]:
-        """Begin a row for one of the decisions, a system event, or either under a guard (`Event.when`)."""
+    def on(
+        self, event: type[E | SystemEvent | OperatorEvent] | Case[E, D] | Case[SystemEvent, D] | Case[OperatorEvent, D]
+    ) -> On[D]:
+        """Begin a row for one of the decisions, a system event, an operator's, or each under a guard (`Event.when`)."""
         return _on(self, cast("type[Event] | Case[Event, D]", event))
 
     async def __call__(self, run: Run[D]) -> Ask[E]:
@@ -127,6 +132,6 @@ class Anywhere(Generic[D]):
         self.machine = machine
         self.name = ""
 
-    def on(self, event: type[SystemEvent] | Case[SystemEvent, D]) -> On[D]:
-        """Begin a row for a system event, wherever it happens."""
+    def on(self, event: type[SystemEvent | OperatorEvent] | _Sent[D]) -> On[D]:
+        """Begin a row for a system event or an operator's, wherever it happens."""
         return _on(self, cast("type[Event] | Case[Event, D]", event))

@@ -14,6 +14,7 @@ from statecraft.machine.event import (
     SYSTEM_EVENTS,
     DeadlinePassed,
     Event,
+    OperatorEvent,
     ReviewExpired,
     StateTimeout,
     SystemEvent,
@@ -93,8 +94,14 @@ class Declaration:
 
     @property
     def own_events(self) -> dict[type[Event], None]:
-        """The events that handlers and reviewers may answer with, in order of declaration."""
-        return {event: None for state in self.states for event in state.events}
+        """The events that the machine brings along, in order of declaration: what handlers and reviewers may answer with,
+        then what operators may say."""
+        return dict.fromkeys((*(event for state in self.states for event in state.events), *self.operator_events))
+
+    @property
+    def operator_events(self) -> tuple[type[Event], ...]:
+        """The events of its rows that only a person who redrives a dead run may send."""
+        return tuple(dict.fromkeys(row.event for row in self.rows if is_operators(row.event)))
 
 
 Table = Mapping[tuple[str, type[Event]], Sequence[DeclaredRow]]
@@ -108,7 +115,7 @@ def expand(declaration: Declaration) -> Table:
     for state in declaration.states:
         if state.final:
             continue
-        for event in dict.fromkeys((*state.events, *SYSTEM_EVENTS)):
+        for event in dict.fromkeys((*state.events, *SYSTEM_EVENTS, *declaration.operator_events)):
             rows = [
                 row
                 for source in (state.name, ANYWHERE)
@@ -133,6 +140,8 @@ def is_possible(declaration: Declaration, state: DeclaredState, event: type[Even
     """Whether the event can happen in the state: its handler declares it, or the engine may raise it there."""
     if event in state.events:
         return True
+    if not state.final and is_operators(event):
+        return True
     if state.final or not issubclass(event, SystemEvent):
         return False
     if event is StateTimeout:
@@ -144,6 +153,11 @@ def is_possible(declaration: Declaration, state: DeclaredState, event: type[Even
     if event is VisitsExhausted:
         return state.max_visits is not None
     return event in SYSTEM_EVENTS
+
+
+def is_operators(event: type[Event]) -> bool:
+    """Whether only a person who redrives a dead run may send the event."""
+    return issubclass(event, OperatorEvent) and event is not OperatorEvent
 
 
 def guard_name(guard: Callable[..., object]) -> str:

@@ -1,1 +1,1 @@
-"""Runs that start by the calendar."""
+"""Runs that start by the calendar: rules that name instants, and the firing of what is due."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from statecraft.errors import Fenced, NotFound, Refused, StatecraftError, StoreFull, StoreUnavailable, WriteRefused
-from statecraft.store import claims, families
+from statecraft.store import claims, fairness, families
 from statecraft.store import statements as s
 from statecraft.store.database import Database, Link
 from statecraft.store.explain import Short, explain
@@ -159,8 +159,12 @@ class Applier:
 
     def _gather(self, wave: Sequence[Plain], rows: Rows) -> list[Outcome]:
         """The rows of many writes, by statement, so that each statement runs once."""
-        keys = [write.key for write in wave if isinstance(write, Start) and write.key is not None]
+        starts = [write for write in wave if isinstance(write, Start)]
+        keys = [write.key for write in starts if write.key is not None]
         owners = claims.owners_of(self._link.sql, keys) if keys else {}
+        if starts:
+            new = [write for write in starts if write.key is None or write.key not in owners]
+            rows.turns = fairness.turns(self._link.sql, new)
         answers: list[Outcome] = []
         for write in wave:
             if isinstance(write, Start):

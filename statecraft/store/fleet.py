@@ -75,8 +75,11 @@ schedules = table(
     sa.Column("priority", Int, nullable=False),
     sa.Column("tenant", Text),
     sa.Column("input", Text, nullable=False),
+    sa.Column("missed", Text, nullable=False),
+    sa.Column("overlap", Text, nullable=False),
+    sa.CheckConstraint("missed IN ('latest', 'all', 'skip') AND overlap IN ('allow', 'skip')", name="schedule_policies"),
     sa.CheckConstraint("name <> '' AND machine <> '' AND queue <> ''", name="schedule_named"),
-    sa.CheckConstraint("paused_at IS NULL OR next_at IS NULL", name="paused_never_fires"),
+    sa.CheckConstraint("(paused_at IS NULL) = (next_at IS NOT NULL)", name="paused_never_fires"),
 )
 index_where("ix_schedules_next", schedules.c.next_at.is_not(None), schedules.c.next_at)
 

@@ -1,10 +1,51 @@
-"""Writes that a visit adds to the journal: its finished calls with their texts, and its attempts."""
+"""What writes are made of: the head of a run, links of its journal, its finished calls with their texts, its attempts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from statecraft.records import Status, Waiting
 from statecraft.store.meters import Charge
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a run stands and how it is held, as of a write."""
+
+    status: Status
+    owner: str | None = None
+    """Only while running."""
+    lease_until: int | None = None
+    waiting_for: Waiting | None = None
+    """Only while waiting."""
+    due_at: int | None = None
+    """When time makes it claimable: now for `ready`, the wake-up time for `waiting`, None if only a person can."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One link of the journal, ready to be written."""
+
+    run_id: bytes
+    seq: int
+    machine: int
+    """The store's number for the definition (`Store.register`)."""
+    source: str
+    event: str
+    target: str
+    epoch: int
+    at: int
+    payload: str
+    guards: str
+    """JSON list of [name, answer]; `[]` if none were asked."""
+    actor: str | None
+    input_tokens: int
+    output_tokens: int
+    calls: int
+    """Calls journaled in the visit this move ended."""
+    hash: bytes
+    """`chain.link` of the previous hash, this row and the hashes of the visit's calls."""
 
 
 @dataclass(frozen=True, slots=True)

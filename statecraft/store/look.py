@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import sqlalchemy as sa
 
-from statecraft.store import accounts, claims, decisions
-from statecraft.store.port import Adjust, Cancel, Claim, ClaimDue, Decide, MachineSpec, Renew, Reserve, Settle
+from statecraft.store import accounts, beats, claims, dead, decisions, due, schedules
+from statecraft.store import scheduling as sched
+from statecraft.store.port import (
+    Adjust,
+    Beat,
+    Cancel,
+    Claim,
+    ClaimDue,
+    Decide,
+    Drop,
+    MachineSpec,
+    Redrive,
+    Release,
+    Renew,
+    Reserve,
+    Settle,
+)
 from statecraft.store.writes import Rows, Step
 
 
@@ -14,27 +32,26 @@ def look(sql: sa.Connection, write: Step, rows: Rows) -> object:
 
     Raises `Refused`, `NotFound` or `Fenced`; then nothing was added.
     """
-    match write:
-        case Claim():
-            return claims.claim(sql, write, rows)
-        case ClaimDue():
-            return claims.claim_due(sql, write, rows)
-        case Renew():
-            return claims.renew(sql, write, rows)
-        case Cancel():
-            claims.cancel(sql, write, rows)
-            return None
-        case Reserve():
-            return accounts.reserve(sql, write, rows)
-        case Settle():
-            accounts.settle(sql, write, rows)
-            return None
-        case Adjust():
-            return accounts.adjust(sql, write, rows)
-        case Decide():
-            decisions.decide(sql, write, rows)
-            return None
-        case MachineSpec():
-            return claims.register(sql, write)
-        case _:
-            raise TypeError(f"{type(write).__name__} is not a write")
+    return _LOOKERS[type(write)](sql, write, rows)
+
+
+_LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
+    Claim: claims.claim,
+    ClaimDue: due.claim_due,
+    Renew: claims.renew,
+    Release: claims.release,
+    Cancel: claims.cancel,
+    Reserve: accounts.reserve,
+    Settle: accounts.settle,
+    Adjust: accounts.adjust,
+    Decide: decisions.decide,
+    Redrive: dead.redrive,
+    Drop: dead.drop,
+    Beat: lambda sql, write, _: beats.beat(sql, write),
+    Release: claims.release,
+    MachineSpec: lambda sql, write, _: claims.register(sql, write),
+    **dict.fromkeys(
+        (sched.PutSchedule, sched.Fired, sched.PauseSchedule, sched.ResumeSchedule, sched.DropSchedule),
+        lambda sql, write, _: schedules.change(sql, write),
+    ),
+}

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
@@ -21,19 +22,24 @@ from statecraft.records import (
     ReviewRecord,
     RunFilter,
     RunRecord,
-    Status,
+    ScheduleRecord,
     TransitionRecord,
     Usage,
-    Waiting,
 )
-from statecraft.store.journal import Attempt, Blob, Call, MessageNode
+from statecraft.stats.figures import Figures
+from statecraft.store.beats import Beat
+from statecraft.store.holding import Claim, ClaimDue, Release, Renew
+from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.questions import CallReview, Decide
+from statecraft.store.redrive import Death, Drop, Redrive
+from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
 
 __all__ = [
     "Adjust",
     "Amount",
     "Attempt",
+    "Beat",
     "Blob",
     "Call",
     "CallReview",
@@ -41,17 +47,27 @@ __all__ = [
     "Charge",
     "Claim",
     "ClaimDue",
+    "Death",
     "Decide",
+    "Drop",
+    "DropSchedule",
+    "Fired",
     "Head",
     "Loaded",
     "MachineSpec",
     "MessageNode",
     "Move",
     "Park",
+    "PauseSchedule",
+    "PutSchedule",
+    "Redrive",
+    "Release",
     "Renew",
     "Reserve",
     "Reserved",
+    "ResumeSchedule",
     "Review",
+    "ScheduleWrite",
     "Settle",
     "Start",
     "Store",
@@ -72,46 +88,6 @@ class MachineSpec:
     """The definition as canonical JSON (states, rows, bounds), enough to draw it without its code."""
     edges: tuple[tuple[str, str, str], ...]
     """(source, event, target), including the start edge whose source is empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a run stands and how it is held, as of a write."""
-
-    status: Status
-    owner: str | None = None
-    """Only while running."""
-    lease_until: int | None = None
-    waiting_for: Waiting | None = None
-    """Only while waiting."""
-    due_at: int | None = None
-    """When time makes it claimable: now for `ready`, the wake-up time for `waiting`, None if only a person can."""
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One link of the journal, ready to be written."""
-
-    run_id: bytes
-    seq: int
-    machine: int
-    """The store's number for the definition (`Store.register`)."""
-    source: str
-    event: str
-    target: str
-    epoch: int
-    at: int
-    payload: str
-    guards: str
-    """JSON list of [name, answer]; `[]` if none were asked."""
-    actor: str | None
-    input_tokens: int
-    output_tokens: int
-    calls: int
-    """Calls journaled in the visit this move ended."""
-    hash: bytes
-    """`chain.link` of the previous hash, this row and the hashes of the visit's calls."""
 
 
 # --- writes ---------------------------------------------------------------------------------------------------------
@@ -157,6 +133,8 @@ class Move:
     head: Head | None = None
     decision: bool = False
     snapshot: str | None = None
+    degraded: bool = False
+    """From here on the run gives less than was asked for: a bound of the whole run moved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +152,10 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Give the run up: waiting, ready again, or dead. Fenced by (run_id, epoch, seq). A second review of the same
-    visit replaces nothing: the first stays (a re-run handler asks the same question)."""
+    """Give the run up: waiting (the count of claims starts again), ready again (this claim is not counted), or dead.
+
+    Fenced by (run_id, epoch, seq). A second review of the same visit replaces nothing: the first stays (a re-run handler
+    asks the same question)."""
 
     run_id: bytes
     seq: int
@@ -183,53 +163,14 @@ class Park:
     at: int
     head: Head
     review: Review | None = None
-    diagnosis: str | None = None
-    """JSON: what a person needs who finds the run dead."""
+    death: Death | None = None
+    """What a person needs who finds the run dead."""
     asks: tuple[CallReview, ...] = ()
     """Questions about calls. If one of this visit was decided since the run was claimed, the run is due at once."""
     children: tuple[bytes, ...] = ()
     """Child runs it waits for. If one of them has ended already, the run is due at once."""
     alert: str | None = None
     """Something people should hear of now; told in the feed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Take one run for `owner`: epoch + 1, attempts + 1, status running. Answers the run as claimed.
-
-    Allowed when the run is ready, is waiting (whatever its due time), or is running under an expired lease. With
-    `epoch` given, also when it is running under exactly that epoch (the caller knows that owner to be gone).
-    Otherwise: `RunClosed`, `RunHeld` or `NotFound`.
-    """
-
-    run_id: bytes
-    owner: str
-    now: int
-    lease_until: int
-    epoch: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimDue:
-    """Take up to `limit` claimable runs whose time has come: expired leases first, then by due time.
-
-    Only runs of the machine numbers given, and if `only` is given only those ids. Answers the list of runs as claimed.
-    """
-
-    owner: str
-    now: int
-    lease_until: int
-    machines: tuple[int, ...]
-    limit: int
-    only: frozenset[bytes] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Extend the leases of (run_id, epoch) pairs. Answers the run ids that are no longer held so."""
-
-    held: tuple[tuple[bytes, int], ...]
-    lease_until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +187,26 @@ class Cancel:
     reason: str
 
 
-Write = Start | Move | Call | Attempt | Park | Claim | ClaimDue | Renew | Cancel | Reserve | Settle | Adjust | Decide
+Write = (
+    Start
+    | Move
+    | Call
+    | Attempt
+    | Park
+    | Claim
+    | ClaimDue
+    | Release
+    | Renew
+    | Cancel
+    | Reserve
+    | Settle
+    | Adjust
+    | Decide
+    | Drop
+    | Redrive
+    | ScheduleWrite
+    | Beat
+)
 
 
 # --- reads ----------------------------------------------------------------------------------------------------------
@@ -290,6 +250,8 @@ class Loaded:
     """What the meters named `run:<id>:...` and `state:<id>:...` of this run have been charged."""
     reviews: tuple[ReviewRecord, ...] = ()
     """Questions about calls of the current visit, decided or not, in order of rounds."""
+    extra_steps: int = 0
+    """Steps that redrives granted beyond the machine's `max_steps`."""
 
 
 class Store(Protocol):
@@ -323,8 +285,15 @@ class Store(Protocol):
         ...
 
     async def runs(self, which: RunFilter) -> list[RunRecord]: ...
-    async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
-        """The earliest instant at which `ClaimDue` with the same arguments can take something; None if none."""
+    async def next_due(
+        self,
+        machines: Sequence[int],
+        only: frozenset[bytes] | None,
+        queues: Sequence[str] = ("default",),
+        limits: Sequence[tuple[str, int]] = (),
+    ) -> int | None:
+        """The earliest instant at which `ClaimDue` with the same arguments can take something; None if none. For a run
+        that is ready: since when it has been."""
         ...
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]: ...
@@ -342,8 +311,36 @@ class Store(Protocol):
         """What each of these meters has been charged; 0 for one that is not known."""
         ...
 
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        """All schedules by name, or only the one of this name."""
+        ...
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        """Schedules of the machines with these names whose next instant has come, the longest due first."""
+        ...
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        """The earliest instant at which `due_schedules` of these machines answers something; None if none."""
+        ...
+
+    async def figures(self, now: int) -> Figures:
+        """Operating figures as of `now`, without what only settings tell: budgets' limits, and what a breaker's state means."""
+        ...
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         """The diagnosis written when the run died; None if it did not."""
+        ...
+
+    async def dead_letters(self, which: DeadFilter) -> list[DeadLetter]:
+        """Runs that are dead now, the latest death first."""
+        ...
+
+    async def dead_letter(self, run_id: bytes) -> DeadLetter | None:
+        """The run's last death, also if it was redriven since; None if it never died."""
+        ...
+
+    async def dead_patterns(self, which: DeadFilter) -> list[DeadPattern]:
+        """Runs that are dead now, counted by what they died of, the most frequent first. `limit` is not looked at."""
         ...
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:

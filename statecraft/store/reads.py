@@ -87,6 +87,7 @@ def load(sql: sa.Connection, run_id: bytes) -> Loaded:
         draws=row.draws,
         used=used_by(sql, run_id),
         reviews=of_visit(sql, run_id, run.seq, run.state),
+        extra_steps=row.extra_steps,
     )
 
 
@@ -136,6 +137,7 @@ def runs(sql: sa.Connection, which: RunFilter) -> list[RunRecord]:
         (t.machines.c.name, which.machine),
         (t.runs.c.key, which.key),
         (t.runs.c.tenant, which.tenant),
+        (t.runs.c.queue, which.queue),
     )
     query = rows.RUNS.order_by(t.runs.c.no.desc()).limit(which.limit)
     for column, value in wanted:

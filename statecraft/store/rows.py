@@ -89,6 +89,7 @@ def run_record(row: Row) -> RunRecord:
         parent=None if row.parent is None else row.parent.hex(),
         queue=row.queue,
         priority=row.priority,
+        degraded=bool(row.degraded),
     )
 
 

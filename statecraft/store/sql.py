@@ -11,8 +11,19 @@ from typing import TypeVar, cast
 import sqlalchemy as sa
 
 from statecraft.errors import StoreUnavailable, WriteRefused
-from statecraft.records import AttemptRecord, CallRecord, FeedEntry, ReviewRecord, RunFilter, RunRecord, TransitionRecord
-from statecraft.store import accounts, asked, claims, reads, schema
+from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
+from statecraft.records import (
+    AttemptRecord,
+    CallRecord,
+    FeedEntry,
+    ReviewRecord,
+    RunFilter,
+    RunRecord,
+    ScheduleRecord,
+    TransitionRecord,
+)
+from statecraft.stats.figures import Figures
+from statecraft.store import accounts, asked, claims, dead, due, figures, reads, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -128,9 +139,15 @@ class SqlStore:
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         return self._ours(await self._read_on(lambda sql: reads.runs(sql, which)))
 
-    async def next_due(self, machines: Sequence[int], only: frozenset[bytes] | None) -> int | None:
-        due = await self._read(lambda sql: claims.next_due(sql, machines, only))
-        return None if due is None else due - self._database.shift
+    async def next_due(
+        self,
+        machines: Sequence[int],
+        only: frozenset[bytes] | None,
+        queues: Sequence[str] = ("default",),
+        limits: Sequence[tuple[str, int]] = (),
+    ) -> int | None:
+        at = await self._read(lambda sql: due.next_due(sql, machines, only, queues, limits))
+        return None if at is None else at - self._database.shift
 
     async def history(self, run_id: bytes) -> list[TransitionRecord]:
         return await self._read_on(lambda sql: reads.history(sql, run_id))
@@ -147,8 +164,29 @@ class SqlStore:
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda sql: accounts.used(sql, meters))
 
+    async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.listed(sql, name))
+
+    async def due_schedules(self, machines: Sequence[str], now: int) -> list[ScheduleRecord]:
+        return await self._read(lambda sql: schedules.due(sql, machines, now))
+
+    async def next_schedule(self, machines: Sequence[str]) -> int | None:
+        return await self._read(lambda sql: schedules.earliest(sql, machines))
+
+    async def figures(self, now: int) -> Figures:
+        return await self._read_on(lambda sql: figures.figures(sql, now, self._database.shift))
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
+
+    async def dead_letters(self, which: DeadFilter) -> list[DeadLetter]:
+        return await self._read_on(lambda sql: dead.letters(sql, which))
+
+    async def dead_letter(self, run_id: bytes) -> DeadLetter | None:
+        return await self._read(lambda sql: dead.letter(sql, run_id))
+
+    async def dead_patterns(self, which: DeadFilter) -> list[DeadPattern]:
+        return await self._read_on(lambda sql: dead.patterns(sql, which))
 
     async def feed(self, after: int, run_id: bytes | None = None, limit: int = 500) -> list[FeedEntry]:
         # Of one run, positions grow with its commits, since its writers wait for each other. Of all runs, what somebody may

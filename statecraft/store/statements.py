@@ -91,11 +91,15 @@ def _held(*statuses: Status) -> sa.ColumnElement[bool]:
     return sa.and_(*same, t.runs.c.status.in_([sa.literal_column(f"'{status}'") for status in statuses]))
 
 
-def _update(name: str, columns: Sequence[str], where: sa.ColumnElement[bool], *, fresh: bool) -> Statement:
-    """An UPDATE of a run's head. `fresh`: a transition was committed, so the count of claims starts again."""
+_NONE: sa.ColumnElement[int] = sa.literal_column("0")
+_SO_FAR = t.runs.c.attempts
+_ONE_LESS = sa.case((_SO_FAR > _NONE, _SO_FAR - sa.literal_column("1")), else_=_NONE)
+
+
+def _update(name: str, columns: Sequence[str], where: sa.ColumnElement[bool], claims: object = _NONE) -> Statement:
+    """An UPDATE of a run's head. `claims`: what the count of claims becomes; it starts again when the run got on."""
     values: dict[str, object] = {column: _param(column, t.runs) for column in columns}
-    if fresh:
-        values["attempts"] = sa.literal_column("0")
+    values["attempts"] = claims
     in_table = [column.name for column in t.runs.columns if column.name in columns]
     order = (*(f"p_{column}" for column in in_table), *_HELD)
     return Statement(name, sa.update(t.runs).values(values).where(where), order, exact=True)
@@ -107,9 +111,13 @@ def _fenced_insert(name: str, table: sa.Table, columns: tuple[str, ...]) -> Stat
     return Statement(name, sa.insert(table).from_select(list(columns), chosen), order, exact=True)
 
 
+_LATER = ("no", "degraded", "extra_steps")
+"""Columns of a run that its start leaves at their defaults."""
+
+
 def _child() -> Statement:
     """A start whose parent goes on: nobody would cancel the child of a run that has ended."""
-    columns = _written(t.runs, "no")
+    columns = _written(t.runs, *_LATER)
     going = t.runs.alias("going")
     open_parent = sa.select(going.c.no).where(going.c.run_id == sa.bindparam("of_parent"), going.c.finished_at.is_(None))
     chosen = sa.select(*(_param(column, t.runs) for column in columns)).where(open_parent.exists())
@@ -163,19 +171,33 @@ _HEAD = ("status", "owner", "lease_until", "waiting_for", "due_at", "updated_at"
 
 PAYLOAD = Statement("payload", insert_or_leave(t.payloads), ("hash", "body"), merge=_last)
 MESSAGE = Statement("message", insert_or_leave(t.messages), ("hash", "parent", "body"), merge=_last)
-RUN = _insert(t.runs, "no")
+RUN = _insert(t.runs, *_LATER)
 CHILD = _child()
-ADVANCE = _update("advance", ("seq", "state", "updated_at"), _held(Status.RUNNING), fresh=True)
+ADVANCE = _update("advance", ("seq", "state", "updated_at"), _held(Status.RUNNING))
 """A move that goes on under the same lease. It touches no indexed column."""
-SETTLE = _update("settle", ("seq", "state", *_HEAD), _held(Status.RUNNING), fresh=True)
+SETTLE = _update("settle", ("seq", "state", *_HEAD), _held(Status.RUNNING))
 """A move that ends the run or gives it up."""
-DECIDE = _update("decide", ("seq", "state", *_HEAD), _held(Status.RUNNING, Status.WAITING), fresh=True)
+DECIDE = _update("decide", ("seq", "state", *_HEAD), _held(Status.RUNNING, Status.WAITING))
 """A move by a decision: of a person, while the run waits, or of time, while somebody holds it."""
-PARK = _update("park", _HEAD, _held(Status.RUNNING), fresh=False)
+PARK = _update("park", _HEAD, _held(Status.RUNNING))
+"""A run that waits on purpose got on, however often it is claimed only to wait again."""
+HAND_BACK = _update("hand back", _HEAD, _held(Status.RUNNING), _ONE_LESS)
+"""A holder that closes takes its claim back."""
+DIE = _update("die", _HEAD, _held(Status.RUNNING), _SO_FAR)
+REVIVE = _update("revive", ("seq", "state", *_HEAD, "deadline_at", "extra_steps"), _held(Status.DEAD))
+"""A dead run is ready again, or moved by an operator."""
+DEGRADE = Statement(
+    "degrade",
+    sa.update(t.runs).values(degraded=sa.literal_column("1")).where(t.runs.c.run_id == sa.bindparam("of_run_id")),
+    ("of_run_id",),
+)
+"""Comes before the move it belongs to, which may close the run."""
 TRANSITION = _insert(t.transitions)
 DECISION = _decision()
 SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"), merge=_last)
 CALL = _fenced_insert("call", t.calls, _written(t.calls))
+NOTED = Statement("noted", sa.insert(t.calls), _written(t.calls))
+"""What a person did to a run that nobody holds, as a row of the visit's journal."""
 ATTEMPT = _fenced_insert("attempt", t.attempts, _written(t.attempts, "no"))
 REVIEW = _review()
 DEATH = _insert(t.deaths)
@@ -203,6 +225,8 @@ TAKE = _claimed(
     | {"attempts": t.runs.c.attempts + sa.literal_column("1")}
     | _params("owner", "lease_until", "updated_at"),
 )
+BEGIN = _claimed("begin", _params("created_at"))
+"""A delayed start begins when it is claimed for the first time; before `TAKE`, which raises the epoch."""
 RENEW = _claimed("renew", _params("lease_until"), Status.RUNNING)
 CANCEL = _claimed(
     "cancel",
@@ -286,8 +310,8 @@ WAKE_BY_DECISION = _wake("wake by decision", _decided(), "of_run_id")
 """So did a decision while the run was held."""
 
 IN_ORDER = (
-    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, ADVANCE, SETTLE, DECIDE, DECISION, SNAPSHOT, CALL, ATTEMPT, PARK, REVIEW,
-    QUESTION, ANSWER, DEATH, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE, ADJUST, WAKE, WAKE_PARENT,
-    WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
+    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, DECISION, SNAPSHOT, CALL, NOTED,
+    ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, BEGIN, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
+    ADJUST, WAKE, WAKE_PARENT, WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
 )  # fmt: skip
 """What a row refers to is written before it. So a head finds its link of the journal, and no check is left for later."""

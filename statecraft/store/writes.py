@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 from statecraft.ids import digest
 from statecraft.records import Status, Waiting
@@ -13,6 +13,7 @@ from statecraft.store import statements as s
 from statecraft.store.port import (
     Adjust,
     Attempt,
+    Beat,
     Blob,
     Call,
     CallReview,
@@ -21,12 +22,16 @@ from statecraft.store.port import (
     Claim,
     ClaimDue,
     Decide,
+    Drop,
     Head,
     MachineSpec,
     Move,
     Park,
+    Redrive,
+    Release,
     Renew,
     Reserve,
+    ScheduleWrite,
     Settle,
     Start,
     Transition,
@@ -42,6 +47,8 @@ class Rows(defaultdict[s.Statement, list[s.Row]]):
         super().__init__(list)
         self.ended: list[tuple[bytes, int]] = []
         """(run, time) of the runs that these rows end; see `families`."""
+        self.turns: Mapping[bytes, int] = {}
+        """The turns of the runs that these rows start; see `fairness`."""
 
 
 Plain = Start | Move | Call | Attempt | Park
@@ -50,7 +57,22 @@ Plain = Start | Move | Call | Attempt | Park
 Step = Write | MachineSpec
 """What a store writes."""
 
-ALONE = (Claim, ClaimDue, Renew, Cancel, Reserve, Settle, Adjust, Decide, MachineSpec)
+ALONE = (
+    Claim,
+    ClaimDue,
+    Release,
+    Renew,
+    Cancel,
+    Reserve,
+    Settle,
+    Adjust,
+    Decide,
+    Beat,
+    MachineSpec,
+    Redrive,
+    Drop,
+    *get_args(ScheduleWrite),
+)
 """Writes that must look before they write."""
 
 
@@ -70,12 +92,13 @@ def _start(write: Start, rows: Rows) -> None:
     place = (link.run_id, link.machine, link.seq, link.target, str(head.status), link.epoch, 0, head.owner, head.lease_until)
     times = (_word(head.waiting_for), head.due_at, write.deadline_at, link.at, link.at, finished)
     facts = (write.key, write.trace_id, write.tenant, write.parent, head.reason, write.draws)
-    row = (*place, *times, *facts, write.queue, write.priority, 0)
+    row = (*place, *times, *facts, write.queue, write.priority, rows.turns.get(link.run_id, 0))
     if write.parent is None:
         rows[s.RUN].append(row)
     else:
         rows[s.CHILD].append((*row, write.parent))
-    _journal(link, "started", rows)
+    journal(link, "started", rows)
+    _tell(link.run_id, link.seq, link.at, head, rows)
 
 
 def _move(write: Move, rows: Rows) -> None:
@@ -86,17 +109,20 @@ def _move(write: Move, rows: Rows) -> None:
     else:
         settle = s.DECIDE if write.decision else s.SETTLE
         rows[settle].append((link.seq, link.target, *_head(head, link.at), link.run_id, link.epoch, before))
-    _journal(link, "transition", rows)
+    journal(link, "transition", rows)
+    if write.degraded:
+        rows[s.DEGRADE].append((link.run_id,))
     if write.decision:
         rows[s.DECISION].append((link.event, link.actor, link.at, link.run_id, before))
     if write.snapshot is not None:
         rows[s.SNAPSHOT].append((link.run_id, link.seq, write.snapshot))
     if head is not None:
         _tell(link.run_id, link.seq, link.at, head, rows)
-        _end(link.run_id, link.at, head, rows)
+        end(link.run_id, link.at, head, rows)
 
 
-def _journal(link: Transition, kind: str, rows: Rows) -> None:
+def journal(link: Transition, kind: str, rows: Rows) -> None:
+    """A link of the journal, and the feed's word of it."""
     place = (link.run_id, link.seq, link.machine, link.source, link.event, link.target, link.epoch, link.at)
     facts = (link.calls, link.input_tokens, link.output_tokens, link.actor, link.hash, link.guards)
     rows[s.TRANSITION].append((*place, *facts, *_stow(link.payload, rows)))
@@ -104,11 +130,8 @@ def _journal(link: Transition, kind: str, rows: Rows) -> None:
 
 
 def _call(write: Call, rows: Rows) -> None:
-    what = (write.run_id, write.seq, write.idx, write.kind, write.name, write.digest, write.occurrence, int(write.ok))
-    how = (write.attempts, write.started_at, write.finished_at, write.epoch, write.input_tokens, write.output_tokens)
-    texts = (*_stow(write.request, rows), *_stow(write.result, rows))
     held = (write.run_id, write.epoch, write.seq)
-    rows[s.CALL].append((*what, *how, write.model, write.cost, write.price_source, write.hash, *texts, *held))
+    rows[s.CALL].append((*call_row(write, rows), *held))
     rows[s.UNRESERVE].append((write.run_id, write.seq, write.digest, write.occurrence))
     if write.charges:
         charge(write.charges, rows)
@@ -117,6 +140,14 @@ def _call(write: Call, rows: Rows) -> None:
         rows[s.MESSAGE].append((message.hash, message.parent, message.body))
     for blob in write.blobs:
         _put(blob, rows)
+
+
+def call_row(write: Call, rows: Rows) -> s.Row:
+    """The row of `calls`; long texts go to their own rows."""
+    what = (write.run_id, write.seq, write.idx, write.kind, write.name, write.digest, write.occurrence, int(write.ok))
+    how = (write.attempts, write.started_at, write.finished_at, write.epoch, write.input_tokens, write.output_tokens)
+    texts = (*_stow(write.request, rows), *_stow(write.result, rows))
+    return (*what, *how, write.model, write.cost, write.price_source, write.hash, *texts)
 
 
 def charge(charges: Sequence[Charge], rows: Rows) -> None:
@@ -133,13 +164,16 @@ def _attempt(write: Attempt, rows: Rows) -> None:
 
 
 def _park(write: Park, rows: Rows) -> None:
-    rows[s.PARK].append((*_head(write.head, write.at), write.run_id, write.epoch, write.seq))
+    status = write.head.status
+    statement = s.PARK if status is Status.WAITING else s.DIE if status is Status.DEAD else s.HAND_BACK
+    rows[statement].append((*_head(write.head, write.at), write.run_id, write.epoch, write.seq))
     asked = write.review
     if asked is not None:
         what = (asked.state, asked.requested_at, asked.expires_at, json.dumps(asked.events), asked.question, asked.show)
         rows[s.REVIEW].append((write.run_id, write.seq, *what, write.run_id, write.seq))
-    if write.diagnosis is not None:
-        rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, None, None, None, write.diagnosis))
+    if (death := write.death) is not None:
+        told = (death.state, death.error, death.call, death.diagnosis)
+        rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, *told))
     for question in write.asks:
         _ask(write, question, rows)
     if write.asks or write.head.waiting_for is Waiting.REVIEW:
@@ -149,7 +183,7 @@ def _park(write: Park, rows: Rows) -> None:
     _tell(write.run_id, write.seq, write.at, write.head, rows)
     if write.alert is not None:
         rows[s.FEED].append((write.run_id, "alert", write.seq, 0, write.at, note(text=write.alert)))
-    _end(write.run_id, write.at, write.head, rows)
+    end(write.run_id, write.at, write.head, rows)
 
 
 def _ask(park: Park, asked: CallReview, rows: Rows) -> None:
@@ -159,7 +193,8 @@ def _ask(park: Park, asked: CallReview, rows: Rows) -> None:
     rows[s.QUESTION].append((*key, asked.kind, asked.tool, asked.action, *times, *texts, *key))
 
 
-def _end(run_id: bytes, at: int, head: Head, rows: Rows) -> None:
+def end(run_id: bytes, at: int, head: Head, rows: Rows) -> None:
+    """Remember a run that these rows end."""
     if head.status.closed:
         rows.ended.append((run_id, at))
 

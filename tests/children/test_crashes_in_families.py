@@ -17,7 +17,8 @@ from statecraft.ids import RandomIds, idempotency_key
 from statecraft.records import RunRecord, Status
 from statecraft.store import open_store
 from tests.children.kin import Done, Failed, Made, Piece, Whole
-from tests.engine.dying import SETTINGS, Dying, FirstIsFixed, World, lives, pairs
+from tests.engine.dying import SETTINGS, Databases, Dying, FirstIsFixed, World, in_file, lives, pairs
+from tests.servers import OnServer
 
 OPEN = "SELECT count(*) FROM runs WHERE status NOT IN ('done', 'failed', 'cancelled', 'dead')"
 
@@ -52,7 +53,7 @@ class Household(World[Whole]):
 
     def finished(self) -> set[str]:
         """Keys of the tool calls that are recorded."""
-        if self.ask("SELECT 1 FROM sqlite_master WHERE name = 'calls'") == []:
+        if "calls" not in self.tables():
             return set()
         found = self.ask("SELECT c.run_id, seq, digest, occurrence FROM calls c WHERE kind = 'tool'")
         return {idempotency_key(*row) for row in found}
@@ -63,6 +64,7 @@ class Stage:
     """The machines, for one world after another."""
 
     place: list[Household] = field(default_factory=list)
+    databases: Databases = in_file
 
     def machine(self, *, race: bool) -> Machine[Whole]:
         piece = self.piece()
@@ -105,7 +107,7 @@ class Stage:
 
     def new(self, folder: Path, machine: Machine[Whole]) -> Household:
         folder.mkdir(parents=True)
-        self.place[:] = [Household(folder, machine, Whole())]
+        self.place[:] = [Household(folder, machine, Whole(), databases=self.databases)]
         return self.place[0]
 
 
@@ -185,3 +187,15 @@ def test_a_family_whose_processes_die_at_any_two_commits_ends_as_well(tmp_path: 
     points = disturbed(stage, machine, tmp_path / "calm", ()).points[0]
     for one, two in pairs(points, points, most=100, seed=20261121):
         check(disturbed(stage, machine, tmp_path / f"{one}-{two}", (one, two)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("race", "check"), CASES, ids=["two", "race"])
+def test_a_family_on_a_server_whose_processes_die_ends_as_well(
+    on_server: OnServer, tmp_path: Path, race: bool, check: Any
+) -> None:
+    stage = Stage(databases=on_server)
+    machine = stage.machine(race=race)
+    points = disturbed(stage, machine, tmp_path / "calm", ()).points[0]
+    for at in range(0, points, 5):  # A point before a commit and one after it take turns.
+        check(disturbed(stage, machine, tmp_path / str(at), (at, points - at)))

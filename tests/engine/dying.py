@@ -1,8 +1,9 @@
 """A process that dies at a chosen commit and is started again, as often as asked, within one test.
 
-A life is one runtime over one database file. The probe of its store raises `Death` just before or just after a commit:
-from then on that runtime can write nothing, and it is taken down at once. The next life is a new runtime with a new
-owner, and goes on with the same story. Time belongs to the world, not to a life: it stands still but for parked runs.
+A life is one runtime over one database: a file, or one of a PostgreSQL server. The probe of its store raises `Death` just
+before or just after a commit: from then on that runtime can write nothing, and it is taken down at once. The next life is a
+new runtime with a new owner, and goes on with the same story. Time belongs to the world, not to a life: it stands still but
+for parked runs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -28,6 +30,7 @@ from statecraft.llm.port import LLM
 from statecraft.records import ReviewRecord, RunRecord, Status, Waiting
 from statecraft.store import open_store
 from statecraft.testing import ManualClock
+from tests.servers import OnServer
 
 D = TypeVar("D", bound=Data)
 
@@ -80,9 +83,18 @@ class FirstIsFixed(RandomIds):
         return RUN_ID if self.fresh else super().run_id(now)
 
 
+Databases = Callable[[Path], str]
+"""From a world's folder to the URL of an empty database that is its own."""
+
+
+def in_file(folder: Path) -> str:
+    """A file in the folder."""
+    return f"sqlite:///{folder / 'runs.db'}"
+
+
 @dataclass
 class World(Generic[D]):
-    """What outlives a process: the file, the clock, the outside, and the person who decides."""
+    """What outlives a process: the database, the clock, the outside, and the person who decides."""
 
     folder: Path
     machine: Machine[D]
@@ -105,20 +117,16 @@ class World(Generic[D]):
     """The death of the process that lives now."""
     noises: list[str] = field(default_factory=list)
     """What an event loop complained about."""
+    databases: Databases = in_file
 
-    @property
-    def path(self) -> Path:
-        return self.folder / "runs.db"
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.path}"
+    def __post_init__(self) -> None:
+        self.url = self.databases(self.folder)
 
     # --- living ------------------------------------------------------------------------------------------------------
 
     def live(self, at: int | None = None) -> RunRecord | None:
         """One process, from its start to its death at point `at` (None) or to the end of the run (its head)."""
-        self.ids.fresh = self.ask("SELECT 1 FROM sqlite_master WHERE name = 'runs'") == [] or self.ask("SELECT 1 FROM runs") == []
+        self.ids.fresh = "runs" not in self.tables() or self.ask("SELECT 1 FROM runs") == []
         try:
             return asyncio.run(self._live(at))
         finally:
@@ -192,20 +200,35 @@ class World(Generic[D]):
     # --- looking -----------------------------------------------------------------------------------------------------
 
     def ask(self, sql: str) -> list[Row]:
-        with closing(sqlite3.connect(self.path)) as raw:
+        """A query in SQLite's words, of which PostgreSQL lacks `hex`."""
+        if isinstance(self.databases, OnServer):
+            return self.databases.ask(self.url, re.sub(r"hex\(([\w.]+)\)", r"upper(encode(\1, 'hex'))", sql))
+        with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"))) as raw:
             return raw.execute(sql).fetchall()
 
+    def tables(self) -> set[str]:
+        """The tables that are there."""
+        schema = (
+            "SELECT tablename FROM pg_tables"
+            if isinstance(self.databases, OnServer)
+            else "SELECT name FROM sqlite_master WHERE type = 'table'"
+        )
+        return {name for (name,) in self.ask(schema)}
+
     def sound(self) -> None:
-        """What must hold of the file at every moment, also between two lives."""
-        assert self.ask("PRAGMA integrity_check") == [("ok",)]
-        assert self.ask("PRAGMA foreign_key_check") == []
+        """What must hold of the database at every moment, also between two lives."""
+        if not isinstance(self.databases, OnServer):
+            assert self.ask("PRAGMA integrity_check") == [("ok",)]
+            assert self.ask("PRAGMA foreign_key_check") == []
+        if "runs" in self.tables():
+            ends = "SELECT max(seq) FROM transitions t WHERE t.run_id = r.run_id"
+            assert self.ask(f"SELECT seq FROM runs r WHERE seq <> ({ends})") == []
 
     def written(self) -> set[Row]:
         """Every row that may never change again."""
-        with closing(sqlite3.connect(self.path)) as raw:
-            known = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            kept = [name for name in ("transitions", "calls", "attempts", "payloads", "messages", "feed") if name in known]
-            return {(name, *row) for name in kept for row in raw.execute(f"SELECT * FROM {name}")}
+        known = self.tables()
+        kept = [name for name in ("transitions", "calls", "attempts", "payloads", "messages", "feed") if name in known]
+        return {(name, *row) for name in kept for row in self.ask(f"SELECT * FROM {name}")}
 
     def journal(self) -> list[Row]:
         """The moves, with what they carried and when they were made."""

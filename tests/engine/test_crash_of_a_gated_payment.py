@@ -13,7 +13,8 @@ import pytest
 from statecraft import CallError, CallInfo, Data, Event, Failure, GatePolicy, Machine, Run, tool
 from statecraft.decisions import Approve, Decision, DidNotHappen, Happened, Modify
 from statecraft.records import ReviewRecord
-from tests.engine.dying import SETTINGS, World, lives, pairs
+from tests.engine.dying import SETTINGS, Databases, World, in_file, lives, pairs
+from tests.servers import OnServer
 
 
 class Invoice(Data):
@@ -75,7 +76,8 @@ def careless(place: Place, review: ReviewRecord) -> Decision:
 class Stage:
     """One machine for one world after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, databases: Databases = in_file) -> None:
+        self.databases = databases
         self.place: list[Place] = []
         self.strikes: list[str] = []
         self.machine = office(self.place, self.strikes)
@@ -84,7 +86,8 @@ class Stage:
         folder.mkdir(parents=True)
         self.strikes[:] = strikes
         settings = replace(SETTINGS, gate=POLICY)
-        world = World(folder, self.machine, Invoice(), verdict=careful if look else careless, settings=settings)
+        verdict = careful if look else careless
+        world = World(folder, self.machine, Invoice(), verdict=verdict, settings=settings, databases=self.databases)
         self.place[:] = [world]
         ended = lives(world, points) if not strikes else None
         while ended is None:
@@ -143,3 +146,15 @@ def test_processes_that_die_one_after_another_pay_once_for_each_time_a_person_sa
     points = stage.live(tmp_path / "calm", look=look).points[0]
     for first, second in pairs(points, points, most=120, seed=20261121):
         assert_sound(stage.live(tmp_path / f"{first}-{second}", [first, second], look=look), receipt, look=look)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", [True, False])
+def test_on_a_server_it_pays_as_carefully(on_server: OnServer, tmp_path: Path, look: bool) -> None:
+    stage, receipt = Stage(on_server), "paid 7" if look else "paid 12"
+    calm = stage.live(tmp_path / "calm", look=look)
+    assert_sound(calm, receipt, look=look)
+    for at in range(0, calm.points[0], 3):
+        assert_sound(stage.live(tmp_path / str(at), [at, calm.points[0] - at], look=look), receipt, look=look)
+    for strikes in (("before", "after"), ("after", "after")):
+        assert_sound(stage.live(tmp_path / "-".join(strikes), strikes=strikes, look=look), receipt, look=look)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +21,9 @@ from statecraft.ids import idempotency_key
 from statecraft.llm.port import LLM, ModelError, Reply, Request
 from statecraft.records import ReviewRecord, RunRecord, Status
 from statecraft.testing import ManualClock, ScriptedLLM, json_reply, text, together, tool_use
-from tests.engine.dying import RUN_ID, Row, World, lives, pairs
+from statecraft.testing.postgres import PostgresServer
+from tests.engine.dying import RUN_ID, Databases, Row, World, in_file, lives, pairs
+from tests.servers import OnServer
 
 BUSY = 30.0
 """How many seconds the model is overloaded when it is asked for the second draft."""
@@ -197,6 +201,7 @@ def look(place: Place, review: ReviewRecord) -> Decision:
 class Stage:
     """One machine for one world after another: closing a machine costs more than running it."""
 
+    databases: Databases = in_file
     place: list[Place] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -204,7 +209,7 @@ class Stage:
 
     def new(self, folder: Path) -> Place:
         folder.mkdir(parents=True)
-        world = World(folder, self.machine, Order(subject="bees"), answers, Approved(note="fine"), look)
+        world = World(folder, self.machine, Order(subject="bees"), answers, Approved(note="fine"), look, databases=self.databases)
         self.place[:] = [world]
         return world
 
@@ -253,7 +258,7 @@ class Watch:
 
     def __call__(self) -> None:
         self.world.sound()
-        known = {name for (name,) in self.world.ask("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        known = self.world.tables()
         written = self.world.written()
         assert self.kept <= written, "a durable row is gone or changed"
         self.kept = written
@@ -329,7 +334,7 @@ def assert_effects(calm: Calm, world: Place, watch: Watch) -> None:
 def assert_closed(world: Place) -> None:
     head = "SELECT status, owner, lease_until, waiting_for, due_at FROM runs"
     assert world.ask(head) == [("done", None, None, None, None)]
-    assert world.ask("SELECT decision, decided_by, count(*) FROM reviews") == [("approved", "ann", 1)]
+    assert world.ask("SELECT decision, decided_by, count(*) FROM reviews GROUP BY 1, 2") == [("approved", "ann", 1)]
     told = "SELECT kind, seq, idx FROM feed WHERE kind IN ('started', 'transition', 'call') GROUP BY 1, 2, 3 HAVING count(*) > 1"
     assert world.ask(told) == []
     assert world.ask("SELECT count(*) FROM snapshots") == [(1,)]
@@ -380,3 +385,32 @@ def test_processes_that_die_one_after_another_at_any_two_commits_change_nothing(
 def test_a_process_that_always_dies_a_little_later_gets_to_the_end(calm: Calm, tmp_path: Path) -> None:
     world = disturb(calm, tmp_path / "world", tuple(range(3, calm.points)))
     assert world.life > 10
+
+
+# --- the same on a server ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calm_there(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calm]:
+    with closing(OnServer(postgres_server)) as databases:
+        yield Calm.on(Stage(databases), tmp_path_factory.mktemp("calm") / "world")
+
+
+@pytest.mark.slow
+def test_on_a_server_the_undisturbed_run_is_the_same_to_the_byte(calm: Calm, calm_there: Calm) -> None:
+    assert calm_there.journal == calm.journal
+    assert calls_but_efforts(calm_there.world) == calls_but_efforts(calm.world)
+    assert calm_there.attempts == calm.attempts
+    assert calm_there.effects == calm.effects
+
+
+@pytest.mark.slow
+def test_on_a_server_a_process_that_dies_at_any_commit_changes_nothing(calm_there: Calm, tmp_path: Path) -> None:
+    for at in range(calm_there.points):
+        disturb(calm_there, tmp_path / str(at), (at,))
+
+
+@pytest.mark.slow
+def test_on_a_server_processes_that_die_one_after_another_change_nothing(calm_there: Calm, tmp_path: Path) -> None:
+    for first, second in pairs(calm_there.points, calm_there.points, most=15, seed=20261121):
+        disturb(calm_there, tmp_path / f"{first}-{second}", (first, second))

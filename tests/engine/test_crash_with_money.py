@@ -40,7 +40,8 @@ from statecraft.records import ReviewRecord, RunRecord
 from statecraft.store import open_store
 from statecraft.testing import ScriptedLLM, text, together, tool_use
 from tests.children.test_crashes_in_families import Ids
-from tests.engine.dying import SETTINGS, Dying, FirstIsFixed, Row, World, lives, pairs
+from tests.engine.dying import SETTINGS, Databases, Dying, FirstIsFixed, Row, World, in_file, lives, pairs
+from tests.servers import OnServer
 
 PRICES = {"scripted": Price(input=10, output=50)}
 OPEN = "SELECT count(*) FROM runs WHERE status NOT IN ('done', 'failed', 'cancelled', 'dead')"
@@ -140,6 +141,7 @@ class Stage:
     """One machine for one world after another."""
 
     place: list[Travels] = field(default_factory=list)
+    databases: Databases = in_file
 
     def __post_init__(self) -> None:
         self.machine = self._trip()
@@ -215,7 +217,7 @@ class Stage:
             meters="database",
             tenants=(TenantBudget(Budget(money="1.00", calls=20), per=days(1)),),
         )
-        world = Travels(folder, self.machine, Trip(), verdict=decide, settings=settings)
+        world = Travels(folder, self.machine, Trip(), verdict=decide, settings=settings, databases=self.databases)
         self.place[:] = [world]
         ended = lives(world, points, world.sound)
         assert ended.state == "done"
@@ -306,3 +308,12 @@ def test_a_trip_whose_process_dies_at_any_commit_ends_as_well(stage: Stage, calm
 def test_a_trip_whose_processes_die_at_any_two_commits_ends_as_well(stage: Stage, calm: Travels, tmp_path: Path) -> None:
     for one, two in pairs(calm.points[0], calm.points[0], most=100, seed=20261121):
         assert story(stage.live(tmp_path / f"{one}-{two}", [one, two])) == story(calm), (one, two)
+
+
+@pytest.mark.slow
+def test_a_trip_on_a_server_whose_processes_die_ends_as_well(on_server: OnServer, calm: Travels, tmp_path: Path) -> None:
+    stage = Stage(databases=on_server)
+    there = stage.live(tmp_path / "calm")
+    assert story(there) == story(calm)
+    for at in range(0, there.points[0], 11):
+        assert story(stage.live(tmp_path / str(at), [at, there.points[0] - at])) == story(calm), at

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from statecraft import Data, Event, Failure, Machine, Run, tool
 from statecraft.machine.state import Row as TableRow
 from statecraft.machine.state import State
-from tests.engine.dying import Row, World, lives
+from tests.engine.dying import Databases, Row, World, in_file, lives
+from tests.servers import OnServer
 
 
 class Sum(Data):
@@ -100,9 +101,11 @@ PLANS = st.lists(stations(), min_size=2, max_size=5).map(tuple)
 POINTS = st.lists(st.integers(0, 40), min_size=1, max_size=4)
 
 
-def story(folder: pytest.TempPathFactory, plan: Plan, start: int, points: list[int]) -> tuple[list[Row], list[Row]]:
+def story(
+    folder: pytest.TempPathFactory, plan: Plan, start: int, points: list[int], databases: Databases = in_file
+) -> tuple[list[Row], list[Row]]:
     """(journal, calls) of a run of the plan's machine that dies at the points."""
-    world = World(folder.mktemp("world"), build(plan), Sum(total=start))
+    world = World(folder.mktemp("world"), build(plan), Sum(total=start), databases=databases)
     lives(world, points, world.sound)
     assert world.noises == []
     return world.journal(), world.calls()
@@ -128,3 +131,15 @@ def test_the_journal_of_many_random_machines_does_not_depend_on_their_crashes(
     tmp_path_factory: pytest.TempPathFactory, plan: Plan, start: int, points: list[int]
 ) -> None:
     check(tmp_path_factory, plan, start, points)
+
+
+@pytest.mark.slow
+def test_the_journal_of_a_random_machine_does_not_depend_on_the_database_either(
+    tmp_path_factory: pytest.TempPathFactory, on_server: OnServer
+) -> None:
+    @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @given(plan=PLANS, start=st.integers(0, 60), points=POINTS)
+    def check_there(plan: Plan, start: int, points: list[int]) -> None:
+        assert story(tmp_path_factory, plan, start, points, on_server) == story(tmp_path_factory, plan, start, [])
+
+    check_there()

@@ -250,7 +250,9 @@ def test_a_renewal_that_comes_back_late_does_not_stop_the_next_execution(url: st
             renewal = asyncio.ensure_future(rt._worker._renew())
             await held_back.wait()
             claimed = port.Claim(bytes.fromhex(run.id), rt._worker.owner, 0, rt._worker.lease_until, run.epoch)
-            await rt._worker._take(await store.submit(claimed))  # As after a lease that ended: claimed again, by ourselves.
+            await rt._worker._take(
+                await store.submit(claimed), rt._clock.now()
+            )  # As after a lease that ended: claimed again, by ourselves.
             gate = await begun.get()
             go_on.set()
             await renewal

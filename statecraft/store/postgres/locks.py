@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from statecraft.store.port import Adjust, Cancel, Move, Park, Renew, Reserve, Start
+from statecraft.store.port import Adjust, Cancel, ClaimDue, Drop, Move, Park, Redrive, Renew, Reserve, Start
 from statecraft.store.writes import Step
 
 HEADS = "SELECT count(*) FROM (SELECT FROM runs WHERE run_id = ANY(%s::bytea[]) ORDER BY run_id FOR NO KEY UPDATE) AS held"
@@ -56,7 +56,7 @@ def _named(write: Step) -> Iterator[bytes]:
 
 def _ends(write: Step) -> bool:
     match write:
-        case Cancel():
+        case Cancel() | Drop() | Redrive():  # A child is redriven only while its parent still waits.
             return True
         case Move() | Park():
             return write.head is not None and write.head.status.closed
@@ -70,5 +70,7 @@ def _metered(write: Step) -> Iterator[str]:
             yield from (amount.meter for amount in write.amounts)
         case Adjust():
             yield write.meter
+        case ClaimDue():
+            yield from (f"machine:{name}" for name, _ in write.limits)
         case _:
             pass

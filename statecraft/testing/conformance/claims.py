@@ -92,15 +92,15 @@ class Claims(Suite):
             await store.submit(run.claim(epoch=2))
 
     @behaviour
-    async def test_expired_leases_come_before_due_runs_and_each_in_order(self, store: Store) -> None:
-        late = await begun(store, ready(40))
-        early = await begun(store, ready(30))
+    async def test_expired_leases_come_first_then_what_waits_and_is_due_then_what_is_ready(self, store: Store) -> None:
+        first_ready = await begun(store, ready(40))
+        second_ready = await begun(store, ready(30))
         sleeping = await begun(store)
         await store.submit(sleeping.sleep_until(35))
         expired_late = await begun(store, running(lease_until=90))
         expired_early = await begun(store, running(lease_until=80))
-        expected = [run.run_id.hex() for run in (expired_early, expired_late, early, sleeping, late)]
-        assert await store.next_due([await store.register(PAPER)], None) == 30
+        expected = [run.run_id.hex() for run in (expired_early, expired_late, sleeping, first_ready, second_ready)]
+        assert await store.next_due([await store.register(PAPER)], None) == 35
         assert await ripe(store, 100, limit=2) == expected[:2]
         assert await ripe(store, 100, limit=2) == expected[2:4]
         assert await ripe(store, 100) == expected[4:]
@@ -139,8 +139,8 @@ class Claims(Suite):
 
     @behaviour
     async def test_a_thousand_own_runs_are_searched_in_parts(self, store: Store) -> None:
-        last = await begun(store, ready(3))
-        first = await begun(store, ready(2))
+        first = await begun(store, ready(3))
+        last = await begun(store, ready(2))
         strangers = frozenset(number.to_bytes(16, "big") for number in range(1_000))
         assert await ripe(store, 100, only=strangers | {first.run_id, last.run_id}) == [first.run_id.hex(), last.run_id.hex()]
 

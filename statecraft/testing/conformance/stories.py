@@ -15,6 +15,7 @@ from statecraft.store.port import (
     CallReview,
     Charge,
     Claim,
+    Death,
     Decide,
     Head,
     MachineSpec,
@@ -186,7 +187,8 @@ class Story:
 
     def die(self, reason: str = "no row") -> Park:
         """Give up for good."""
-        return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.DEAD, reason=reason), None, '{"why":"no row"}')
+        death = Death("draft", "KeyError", "search", '{"why":"no row"}')
+        return Park(self.run_id, self.seq, self.epoch, self.at, Head(Status.DEAD, reason=reason), None, death)
 
     def claim(self, owner: str = "you", now: int = 5_000, lease_until: int = FOREVER, epoch: int | None = None) -> Claim:
         """Take this run."""

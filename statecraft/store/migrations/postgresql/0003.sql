@@ -1,5 +1,7 @@
 DROP INDEX ix_runs_due;
 
+DROP INDEX ix_runs_lease;
+
 CREATE TABLE channels (
 	channel TEXT COLLATE "C" NOT NULL,
 	since BIGINT NOT NULL,
@@ -38,9 +40,12 @@ CREATE TABLE schedules (
 	priority BIGINT NOT NULL,
 	tenant TEXT COLLATE "C",
 	input TEXT COLLATE "C" NOT NULL,
+	missed TEXT COLLATE "C" NOT NULL,
+	overlap TEXT COLLATE "C" NOT NULL,
 	PRIMARY KEY (name),
+	CONSTRAINT schedule_policies CHECK (missed IN ('latest', 'all', 'skip') AND overlap IN ('allow', 'skip')),
 	CONSTRAINT schedule_named CHECK (name <> '' AND machine <> '' AND queue <> ''),
-	CONSTRAINT paused_never_fires CHECK (paused_at IS NULL OR next_at IS NULL)
+	CONSTRAINT paused_never_fires CHECK ((paused_at IS NULL) = (next_at IS NOT NULL))
 );
 
 CREATE TABLE workers (
@@ -87,7 +92,13 @@ ALTER TABLE runs ADD COLUMN priority BIGINT DEFAULT '0' NOT NULL;
 
 ALTER TABLE runs ADD COLUMN turn BIGINT DEFAULT '0' NOT NULL;
 
+ALTER TABLE runs ADD COLUMN degraded BIGINT DEFAULT '0' NOT NULL;
+
+ALTER TABLE runs ADD COLUMN extra_steps BIGINT DEFAULT '0' NOT NULL;
+
 ALTER TABLE runs ADD CONSTRAINT run_queue CHECK (queue <> '' AND turn >= 0);
+
+ALTER TABLE runs ADD CONSTRAINT run_degraded CHECK (degraded IN (0, 1) AND extra_steps >= 0);
 
 ALTER TABLE runs ADD CONSTRAINT waiting_known CHECK (waiting_for IN ('review', 'timer', 'retry', 'quota', 'breaker', 'limit', 'child', 'start'));
 
@@ -97,8 +108,16 @@ CREATE INDEX ix_schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
 
 CREATE INDEX ix_deliveries_due ON deliveries (channel, due_at) WHERE due_at IS NOT NULL;
 
-CREATE INDEX ix_runs_due ON runs (machine, queue, due_at) WHERE status = 'waiting' AND due_at IS NOT NULL;
+CREATE INDEX ix_runs_dead ON runs (machine, finished_at) WHERE status = 'dead';
 
-CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn) WHERE status = 'ready';
+CREATE INDEX ix_runs_due ON runs (machine, queue, due_at, waiting_for) WHERE status = 'waiting' AND due_at IS NOT NULL;
 
-CREATE INDEX ix_runs_turn ON runs (queue, tenant, turn);
+CREATE INDEX ix_runs_latest ON runs (queue, priority, turn);
+
+CREATE INDEX ix_runs_lease ON runs (machine, lease_until) WHERE lease_until IS NOT NULL;
+
+CREATE INDEX ix_runs_parked ON runs (machine, waiting_for) WHERE status = 'waiting' AND due_at IS NULL;
+
+CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn, due_at) WHERE status = 'ready';
+
+CREATE INDEX ix_runs_turn ON runs (queue, priority, tenant, turn);

@@ -53,9 +53,12 @@ CREATE TABLE schedules (
 	priority INTEGER NOT NULL,
 	tenant TEXT,
 	input TEXT NOT NULL,
+	missed TEXT NOT NULL,
+	overlap TEXT NOT NULL,
 	PRIMARY KEY (name),
+	CONSTRAINT schedule_policies CHECK (missed IN ('latest', 'all', 'skip') AND overlap IN ('allow', 'skip')),
 	CONSTRAINT schedule_named CHECK (name <> '' AND machine <> '' AND queue <> ''),
-	CONSTRAINT paused_never_fires CHECK (paused_at IS NULL OR next_at IS NULL)
+	CONSTRAINT paused_never_fires CHECK ((paused_at IS NULL) = (next_at IS NOT NULL))
 )
  STRICT;
 
@@ -138,9 +141,12 @@ CREATE TABLE new_runs (
 	queue TEXT DEFAULT 'default' NOT NULL,
 	priority INTEGER DEFAULT '0' NOT NULL,
 	turn INTEGER DEFAULT '0' NOT NULL,
+	degraded INTEGER DEFAULT '0' NOT NULL,
+	extra_steps INTEGER DEFAULT '0' NOT NULL,
 	PRIMARY KEY (no),
 	CONSTRAINT run_numbers CHECK (length(run_id) = 16 AND seq >= 0 AND epoch >= 0 AND attempts >= 0),
 	CONSTRAINT run_queue CHECK (queue <> '' AND turn >= 0),
+	CONSTRAINT run_degraded CHECK (degraded IN (0, 1) AND extra_steps >= 0),
 	CONSTRAINT status_known CHECK (status IN ('ready', 'running', 'waiting', 'done', 'failed', 'cancelled', 'dead')),
 	CONSTRAINT waiting_known CHECK (waiting_for IN ('review', 'timer', 'retry', 'quota', 'breaker', 'limit', 'child', 'start')),
 	CONSTRAINT lease_whole CHECK ((owner IS NULL) = (lease_until IS NULL)),
@@ -172,14 +178,20 @@ CREATE INDEX ix_schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
 
 CREATE INDEX ix_deliveries_due ON deliveries (channel, due_at) WHERE due_at IS NOT NULL;
 
-CREATE INDEX ix_runs_due ON runs (machine, queue, due_at) WHERE status = 'waiting' AND due_at IS NOT NULL;
+CREATE INDEX ix_runs_dead ON runs (machine, finished_at) WHERE status = 'dead';
 
-CREATE INDEX ix_runs_lease ON runs (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX ix_runs_due ON runs (machine, queue, due_at, waiting_for) WHERE status = 'waiting' AND due_at IS NOT NULL;
+
+CREATE INDEX ix_runs_latest ON runs (queue, priority, turn);
+
+CREATE INDEX ix_runs_lease ON runs (machine, lease_until) WHERE lease_until IS NOT NULL;
 
 CREATE INDEX ix_runs_parent ON runs (parent, finished_at) WHERE parent IS NOT NULL;
 
-CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn) WHERE status = 'ready';
+CREATE INDEX ix_runs_parked ON runs (machine, waiting_for) WHERE status = 'waiting' AND due_at IS NULL;
 
-CREATE INDEX ix_runs_turn ON runs (queue, tenant, turn);
+CREATE INDEX ix_runs_ready ON runs (machine, queue, priority DESC, turn, due_at) WHERE status = 'ready';
+
+CREATE INDEX ix_runs_turn ON runs (queue, priority, tenant, turn);
 
 CREATE UNIQUE INDEX uq_run_key ON runs ("key") WHERE "key" IS NOT NULL;

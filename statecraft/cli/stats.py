@@ -1,0 +1,188 @@
+"""The verb that shows how the fleet is: stats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from statecraft.cli.driving import run_async
+from statecraft.cli.exits import Exit
+from statecraft.cli.screen import ago, clip, count, dim, strong, table
+from statecraft.cli.target import load_target, settings_for
+from statecraft.cli.verb import Session, Verb, must_exist
+from statecraft.clock import SystemClock
+
+if TYPE_CHECKING:
+    from statecraft.engine.settings import Settings
+    from statecraft.stats import Stats
+
+_MOST_PLACES = 15
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+class Every(click.ParamType[float]):
+    """A pause such as `5s`, `2min` or `5` (seconds)."""
+
+    name = "pause"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|min|h|)", str(value))
+        if found is None or float(found[1]) == 0:
+            self.fail(f"{value!r} is not a pause; write it like 5s or 2min", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
+
+
+@click.command(cls=Verb)
+@click.option("--prometheus", is_flag=True, help="Prometheus' text format instead, for a scraper.")
+@click.option("--watch", type=Every(), metavar="PAUSE", help="Show it again every PAUSE, such as 5s, until Ctrl-C.")
+@click.option("-m", "--machine", "target", metavar="TARGET", help="Show tenants' budgets by the settings of this machine.")
+@click.pass_obj
+def stats(session: Session, /, prometheus: bool, watch: float | None, target: str | None) -> Exit:
+    """Show queues, workers, reviews, dead letters and what is late, in one look."""
+    from statecraft.engine.settings import Settings
+    from statecraft.runtime import Runtime
+
+    must_exist(session.database)
+    settings: Settings = settings_for(load_target(target)) if target else Settings()
+
+    async def main() -> Exit:
+        async with Runtime(session.database.url, settings=replace(settings, take="none")) as rt:
+            while True:
+                _show(session, await rt.stats(), prometheus, again=watch is not None)
+                if watch is None:
+                    return Exit.DONE
+                await SystemClock().sleep(watch)
+
+    return run_async(main)
+
+
+def _show(session: Session, found: Stats, prometheus: bool, *, again: bool) -> None:
+    screen = session.screen
+    if prometheus:
+        screen.data(found.exposition().removesuffix("\n"))
+    elif screen.as_json:
+        screen.emit({"stats": found})
+    else:
+        if again and screen.to_terminal:
+            click.clear()
+        for line in lines_of(found):
+            screen.data(line)
+
+
+def lines_of(found: Stats) -> list[str]:
+    """The figures as lines for people: what may need one first."""
+    blocks = (_alarms(found), _totals(found), _queues(found), _places(found), _workers(found), _limits(found))
+    lines = [line for block in blocks if block for line in ("", *block)]
+    return lines[1:]
+
+
+def _alarms(found: Stats) -> list[str]:
+    """What a person should look at, in words; a quiet line if there is nothing."""
+    lost = sum(worker.state == "lost" for worker in found.workers)
+    alive = any(worker.state == "alive" for worker in found.workers)
+    due = sum(queue.depth for queue in found.queues)
+    told = [
+        (due > 0 and not alive, f"{count(due, 'run')} due, and no worker is alive"),
+        (lost > 0, f"{count(lost, 'worker')} lost"),
+        (found.overdue > 0, f"{count(found.overdue, 'lease')} over, not taken over yet"),
+        (bool(found.dead), f"{count(sum(found.dead.values()), 'dead letter')}: {_each(found.dead.items())}"),
+        (any(each.state != "closed" for each in found.breakers), "breakers not closed: " + _broken(found)),
+        (any(use.ratio >= 1 for use in found.budgets), "tenants without budget: " + _spent(found)),
+        (found.schedule_late > timedelta(minutes=1), f"a schedule is {_gap(found.schedule_late)} late"),
+        *(
+            (queue.late > timedelta(minutes=1), f"alerts for {queue.channel} wait for {_gap(queue.late)}")
+            for queue in found.outbox
+        ),
+    ]
+    return [click.style(f"! {text}", fg="red") for holds, text in told if holds] or [dim("nothing needs a person's look")]
+
+
+def _totals(found: Stats) -> list[str]:
+    runs = ", ".join(f"{number:,} {status}" for status, number in found.runs.items())
+    rows = [("open runs", runs), ("parked", _each(found.waiting_for.items()))]
+    if found.reviews:
+        rows.append(("reviews", f"{count(found.reviews, 'run')} with a person, the first for {_gap(found.review_oldest)}"))
+    pace = ", ".join(f"{each.moves:.1f} in {_gap(each.window)}" for each in found.pace)
+    rows += [
+        ("moves/s", pace),
+        ("ended/s", ", ".join(f"{each.ended:.1f} in {_gap(each.window)}" for each in found.pace)),
+        ("fences", f"{count(found.taken_over, 'run')} taken over, {count(found.refused, 'write')} refused, since ever"),
+        ("schedules", f"{found.schedules}, next {_at(found.schedule_next, found.at)}" if found.schedules else ""),
+        ("outbox", _each((each.channel, each.deliveries) for each in found.outbox)),
+    ]
+    return table((strong(name), text) for name, text in rows if text)
+
+
+def _queues(found: Stats) -> list[str]:
+    rows = [
+        (
+            each.queue,
+            f"{each.depth:,}",
+            _gap(each.oldest) if each.depth else "",
+            f"{each.delayed:,}",
+            _at(each.next_due, found.at),
+        )
+        for each in found.queues
+    ]
+    return table(rows, head=("QUEUE", "DUE", "OLDEST", "LATER", "NEXT"), right=frozenset({1, 3}))
+
+
+def _places(found: Stats) -> list[str]:
+    rows = [(each.machine, each.state, each.status, f"{each.runs:,}") for each in found.places[:_MOST_PLACES]]
+    lines = table(rows, head=("MACHINE", "STATE", "STATUS", "RUNS"), right=frozenset({3}))
+    if found.sampled:
+        lines.append(dim("only a part of the open runs was looked at"))
+    return lines
+
+
+def _workers(found: Stats) -> list[str]:
+    rows = [
+        (
+            clip(each.owner, 40),
+            each.state,
+            _at(each.beat_at, found.at),
+            f"{each.held}/{each.concurrency}",
+            f"{each.moves:,}",
+            f"{each.recovered:,}",
+            f"{each.fenced:,}",
+        )
+        for each in found.workers
+    ]
+    head = ("WORKER", "STATE", "BEAT", "HOLDS", "MOVES", "TAKEN OVER", "REFUSED")
+    return table(rows, head=head, right=frozenset({3, 4, 5, 6}))
+
+
+def _limits(found: Stats) -> list[str]:
+    rows: Sequence[Sequence[str]] = [
+        (each.tenant, _gap(each.window), each.unit, f"{each.used:,}", f"{each.limit:,}", f"{each.ratio:.0%}")
+        for each in found.budgets[:_MOST_PLACES]
+    ]
+    return table(rows, head=("TENANT", "WINDOW", "UNIT", "USED", "LIMIT", "SHARE"), right=frozenset({3, 4, 5}))
+
+
+def _broken(found: Stats) -> str:
+    return ", ".join(f"{each.dependency} {each.state}" for each in found.breakers if each.state != "closed")
+
+
+def _spent(found: Stats) -> str:
+    return ", ".join(dict.fromkeys(use.tenant for use in found.budgets if use.ratio >= 1))
+
+
+def _each(pairs: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in pairs)
+
+
+def _gap(gap: timedelta) -> str:
+    return ago(gap.total_seconds())
+
+
+def _at(at: datetime | None, now: datetime) -> str:
+    if at is None:
+        return ""
+    gap = (at - now).total_seconds()
+    return f"in {ago(gap)}" if gap >= 0 else f"{ago(-gap)} ago"
