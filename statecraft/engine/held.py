@@ -143,12 +143,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         data=fold(definition, loaded),
         visits=dict(loaded.visits),
         events=set(loaded.events),
-        entered_at=max(
-            loaded.entered_at, opened.redriven_at, opened.redriven_at
-        ),
->>=======
         entered_at=max(loaded.entered_at, opened.redriven_at, stamp(run.created_at)),  # Or when a delayed start began.
->>>>>>> theirs
         deadline_at=None if run.deadline_at is None else stamp(run.deadline_at),
         hash=loaded.hash,
         usage=before,
@@ -160,7 +155,8 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
         draws=draws_of(loaded.draws),
         used=dict(loaded.used),
         began_at=stamp(run.created_at),
-=======        attempts=run.attempts,
-        extra_steps=loaded.extra_steps,
         queue=run.queue,
-        priority=run.priority,    )
+        priority=run.priority,
+        attempts=run.attempts,
+        extra_steps=loaded.extra_steps,
+    )

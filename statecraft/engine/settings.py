@@ -35,22 +35,15 @@ class Settings:
     """Which due runs to claim: any of the machines given, only those this runtime started or was asked about, or none."""
     concurrency: int = 64
     """Most runs held at once."""
-    poison:int=5
-    """Arun that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
-    Its handler may be what takes its workers down."""    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str, ...] = ("default",)
     """Queues to take due runs from. Runs that this runtime started are its own whatever their queue, with `take="own"`."""
     shares: Mapping[str, float] = field(default_factory=dict[str, float])
     """By tenant, its share of the queues it uses, where 1 is the share of a tenant that is not named."""
     machine_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """By machine, how many of its runs may be held at once by all workers together. Give every worker the same."""
-    poison: int  5
-    """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
-    Its handler may be what takes its workers down."""
->>=======
     poison: int = 5
     """A run that was claimed so often without getting on (no move, no wait on purpose) is not tried once more: it is dead.
     Its handler may be what takes its workers down."""
->>>>>>> theirs
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     call_timeout: timedelta = timedelta(seconds=120)
     """Wall-clock limit of one attempt at a model. Tools declare their own."""
@@ -104,7 +97,6 @@ class Settings:
             raise ConfigError(f"settings.pace is a number of seconds from 0 up, not {self.pace}")
 
     def _check_queues(self) -> None:
-        queues: object = self.queues
         given: object = self.queues
         if not isinstance(given, tuple) or not given or not all(given):
             raise ConfigError(f"settings.queues is a tuple of names, such as ('default',), not {self.queues!r}")

@@ -67,4 +67,6 @@ class Counts:
         settings, now = self._settings, self._clock.now()
         machines = tuple(sorted({definition.name for definition in definitions}))
         done = (self.moves, self.fenced, self.recovered)
-        return port.Beat(self._owner, now, micros(settings.lease), settings.concurrency, held, *done, settings.queues, machines, stopped)
+        return port.Beat(
+            self._owner, now, micros(settings.lease), settings.concurrency, held, *done, settings.queues, machines, stopped
+        )

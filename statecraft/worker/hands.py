@@ -51,8 +51,6 @@ class Hands(Changes):
         """Whether no more runs are taken, and those in hand are handed back."""
         self._store, self._clock, self._leases = engine.store, engine.clock, leases
         self._settings: Settings = engine.services.settings
-        self.figures = Counts(engine.store, engine.clock, self._settings, owner)
-        """What the fleet is told of this worker."""
         self.counts = Counts(engine.store, engine.clock, self._settings, owner)
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
         self._taking: set[bytes] = set()
@@ -155,7 +153,6 @@ class Hands(Changes):
         """Bring a claimed run into memory and advance it."""
         run_id = bytes.fromhex(run.id)
         self.tally["claimed"] += 1
-        self.figures.took(run)
         self.counts.took(run)
         trace.emit("run.claimed", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
         try:
@@ -197,7 +194,6 @@ class Hands(Changes):
                 await self.ended(held.run_id, is_child=held.parent is not None)
         except Fenced as error:
             self.tally["lost"] += 1
-            self.figures.refused(error)
             self.counts.refused(error)
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
@@ -215,11 +211,11 @@ class Hands(Changes):
         try:
             if self.engine.poisoned(held):
                 return await self.engine.give_up_poison(held)
-            outcome = self.figures.went(self.counts.went(await self.engine.step(held))
+            outcome = self.counts.went(await self.engine.step(held))
             while isinstance(outcome, Moved):
                 if self.draining:
                     return None
-                outcome = self.figures.went(self.counts.went(await self.engine.step(held))
+                outcome = self.counts.went(await self.engine.step(held))
         except (Fenced, StoreUnavailable, StoreFull):
             raise
         except Exception as error:  # noqa: BLE001 - no exception leaves a run in limbo

@@ -18,7 +18,6 @@ from statecraft.engine.step import Engine
 from statecraft.errors import StoreError
 from statecraft.machine.definition import Definition
 from statecraft.records import RunRecord
-from statecraft.schedules.firing import Firing
 from statecraft.store import port
 from statecraft.worker.changes import ANY
 from statecraft.worker.hands import Hands
@@ -41,33 +40,6 @@ class Worker(Hands):
         """Set when nothing was in hand, and nothing due, at the last look."""
         self._renewal = Renewal(self._clock, leases, micros(self._settings.lease), self._try_to_renew, self._overdue)
         leases.hurry = self._renewal.hurry
-        self.schedules: Firing | None     def __init__(self, engine: Engine, owner: str, definitions: Mapping[int, Definition]) -> None:
-        self.engine = None
-        """Fires schedules, if that is this worker's business."""
- engine
-        self.owner  owner
-        self.definitions = definitions
-        """Machine number to definition; grows as machines are registered."""
-        self.failures: dict[bytes, BaseException] = {}
-        """Why the last execution of a run in this process stopped, when it was not the run's own doing."""
-        self.schedules: Firing | None = None
-        """Fires schedules, if that is this worker's business."""
-        self._store, self._clock = engine.store, engine.clock
-        self._settings: Settings = engine.services.settings
-        self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
-        self._taking: set[bytes] = set()
-        """Runs on their way into `_driving`: they take room already, and nobody else here may take them."""
-        self._own: set[bytes] = set()
-        """Runs to look after when only own ones are taken; empty otherwise."""
-        self._changed: WeakValueDictionary[bytes, asyncio.Event] = WeakValueDictionary()
-        """Lives as long as somebody waits."""
-        self._poked = asyncio.Event()
-        self._wanting = False
-        """Whether runs may be due that there was no room for."""
-        self._renewed_at = 0
-        self.counts = Counts(engine.store, engine.clock, self._settings, owner)
->>=======
->>>>>>> theirs
         self._loops: list[asyncio.Task[None]] = []
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -77,7 +49,7 @@ class Worker(Hands):
         self._renewal.good_at = self._clock.now()
         self._loops.append(asyncio.create_task(self._renewal.for_ever(), name="statecraft renew"))
         if self._settings.take == "all":
-            self.figures.tell(0, self.definitions.values())
+            self.counts.tell(0, self.definitions.values())
         if self._settings.take != "none":
             self._loops.append(asyncio.create_task(self._poll_for_ever(), name="statecraft poll"))
             self._store.listen(self.poke)
@@ -92,7 +64,7 @@ class Worker(Hands):
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._hand_back()
-            await self.figures.end(self.definitions.values())
+            await self.counts.end(self.definitions.values())
         except StoreError as error:
             self._trouble("hand back", error)  # The leases end by themselves.
 
@@ -126,7 +98,7 @@ class Worker(Hands):
             self._poked.clear()
             pause = self._poll()
             try:
-                soon = pause if self.schedules is None or self.draining else await self.schedules.fire()
+                soon = pause if self.schedules is None else await self.schedules.fire()
                 pause = min(soon, await self._claim_due())
                 self._troubles.pop("poll", None)
             except Exception as error:  # noqa: BLE001 - nothing may end the poller
@@ -198,7 +170,7 @@ class Worker(Hands):
 
     async def _renew(self) -> None:
         now, epochs = self._clock.now(), {run_id: held.epoch for run_id, (held, _) in self._driving.items()}
-        self.figures.tell(len(self._driving), self.definitions.values())
+        self.counts.tell(len(self._driving), self.definitions.values())
         if epochs:
             renew = port.Renew(tuple(epochs.items()), now + micros(self._settings.lease))
             lost = cast(list[bytes], await self._store.submit(renew))
