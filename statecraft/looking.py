@@ -19,6 +19,7 @@ from statecraft.machine.definition import Definition
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
+    DeliveryRecord,
     FeedEntry,
     ReviewRecord,
     RunFilter,
@@ -113,6 +114,13 @@ class Looking:
         for move in history[1 : None if at is None else at + 1]:
             data = definition.fold(data, definition.event(move.event, json.dumps(dict(move.payload))))
         return data
+
+    async def deliveries(self, *, failed: bool = False, alert: str = "", limit: int = 50) -> list[DeliveryRecord]:
+        """What people were told, newest first: all of it or what was given up, of alerts whose id begins with `alert`.
+
+        Raises `NotFound` if that is no beginning of an id.
+        """
+        return await self._store.deliveries(failed=failed, event=alert, limit=limit)
 
     async def diagnosis(self, run_id: str) -> str | None:
         """Why the run is dead and what it would need, as JSON; None if it is not."""

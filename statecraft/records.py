@@ -279,6 +279,30 @@ class FeedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One alert on its way to one channel."""
+
+    id: str
+    """The alert's id, 32 hex digits; the same for all its channels."""
+    channel: str
+    kind: str
+    at: datetime
+    """When what it tells of happened."""
+    attempts: int
+    due_at: datetime | None
+    """The next attempt; None if it was delivered or given up."""
+    delivered_at: datetime | None
+    error: str | None
+    """What the last failed attempt met."""
+    run_id: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was given up."""
+        return self.due_at is None and self.delivered_at is None
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleRecord:
     """What starts runs by the calendar."""
 

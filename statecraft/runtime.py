@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from statecraft import trace
+from statecraft.alerts.courier import Courier
 from statecraft.calls.lease import Leases
 from statecraft.calls.visit import Visit
 from statecraft.clock import Clock, SystemClock, micros
@@ -51,6 +52,7 @@ from statecraft.replay import Replay, replay
 from statecraft.schedules.face import Scheduling
 from statecraft.schedules.firing import Firing, Known
 from statecraft.store import open_store, port
+from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
 D = TypeVar("D", bound=Data)
@@ -96,6 +98,8 @@ class Runtime(Scheduling, Redriving):
         self._engine = Engine(self._store, self._clock, self._services)
         self._running: dict[int, Definition] = {}
         self._worker = Worker(self._engine, owner.this_process(self._ids.trace_id()[:8]), self._running, leases)
+        told = (self.settings.channels, self.settings.alerts, self.settings.poll.total_seconds())
+        self._courier = Courier(self._store, self._clock, self._ids.uniform, *told)
         if self.settings.take == "all":
             known = Known(self._store, self._clock, self._ids, self._at_hand, self._register)
             self._worker.schedules = Firing(known, self.settings.poll)
@@ -107,6 +111,7 @@ class Runtime(Scheduling, Redriving):
         try:
             for definition in self._definitions.values():
                 await self._register(definition)
+            await self._courier.start()
             self._worker.start()
             if self.settings.take == "all":
                 await self._rescue()
@@ -122,7 +127,10 @@ class Runtime(Scheduling, Redriving):
         try:
             await self._worker.stop()
         finally:
-            await self._store.close()
+            try:
+                await self._courier.stop()
+            finally:
+                await self._store.close()
             llms = self.llm.values() if isinstance(self.llm, Mapping) else (self.llm,)
             for llm in {id(each): each for each in llms if each is not None}.values():
                 await llm.close()
@@ -345,6 +353,14 @@ class Runtime(Scheduling, Redriving):
         """Return when this runtime holds no run and nothing that it may take is due. What waits for people or for a later
         time stays as it is."""
         await self._worker.idle()
+
+    async def redeliver(self, alert: str) -> int:
+        """Deliver an alert again, by its id, to every channel it was for. Answers how many those are. Raises `NotFound`."""
+        return cast(int, await self._store.submit(Redeliver(raw_id(alert), self._clock.now())))
+
+    async def enable(self, channel: str) -> None:
+        """Tell a channel again that was disabled because its receiver answered 410; nothing if it was not."""
+        await self._store.submit(Enable(channel, self._clock.now()))
 
     async def replay(self, run_id: str, machine: Machine[Any] | None = None) -> Replay:
         """Run the handlers again against the record; nothing leaves the process. See `statecraft.replay`."""

@@ -30,6 +30,7 @@ EVENTS = frozenset(
         "call",
         "call.retry",
         "alert",
+        "alert.missed",
         "breaker",
         "gate.waiting",
         "gate.reminder",

@@ -9,12 +9,11 @@ A pure half (`Circuit`, `admit`, `report`, `release`) and the middleware that ke
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 
-from statecraft import trace
+from statecraft.calls.announce import Submit, changed, opened
 from statecraft.calls.call import Call, Failure, Next, Reply
 from statecraft.calls.gauges import Gauges, ask, numbers, tell, text
 from statecraft.calls.park import NotYet, Park
@@ -264,8 +263,16 @@ class Breaker:
     FRESH = _SECOND
     """With shared gauges, how long a closed breaker is taken to be closed without asking (microseconds)."""
 
-    def __init__(self, policy: BreakerPolicy, gauges: Gauges, uniform: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        policy: BreakerPolicy,
+        gauges: Gauges,
+        uniform: Callable[[], float],
+        submit: Submit | None = None,
+    ) -> None:
         self.policy = policy
+        self._submit = submit
+        """To the store, for what people are told."""
         self._gauges = gauges
         self._uniform = uniform
         self._known: dict[str, _Local] = {}
@@ -321,7 +328,7 @@ class Breaker:
             due_at = admission.due_at + int(self._uniform() * admission.spread)
             raise NotYet(due_at, Waiting.BREAKER, f"{call.dependency} is failing; its breaker is open")
         if admission.probe:
-            _emit(call, "probing", circuit)
+            changed(call.dependency, "probing", circuit)
         else:
             local.closed_until = now + self.FRESH if self._gauges.shared else _EVER
             local.probed.clear()
@@ -370,7 +377,9 @@ class Breaker:
         if after.open:
             local.closed_until = 0
         if became is not None:
-            _emit(call, became, before if became == "closed" else after)
+            changed(call.dependency, became, before if became == "closed" else after)
+        if became == "opened" and self._submit is not None:
+            await opened(self._submit, call.dependency, after, now)
         return after
 
 
@@ -380,19 +389,3 @@ def _meter(call: Call) -> str:
 
 def _who(call: Call) -> str:
     return f"{call.key}/{call.visit.epoch}/{call.attempt}"
-
-
-def _emit(call: Call, became: str, circuit: Circuit) -> None:
-    """Say in the log that a breaker changed."""
-    trace.emit(
-        "breaker",
-        {
-            "dependency": call.dependency,
-            "became": became,
-            "failures": circuit.in_a_row,
-            "window_calls": circuit.calls + circuit.calls_before,
-            "window_failed": circuit.failed + circuit.failed_before,
-            "pause": circuit.pause / _SECOND,
-        },
-        level=logging.WARNING if became == "opened" else logging.INFO,
-    )

@@ -76,8 +76,10 @@ def tenant_draws(tenants: Sequence[TenantBudget], tenant: str | None, now: int) 
 class Budgets:
     """The middleware. Without a budget it only says what a call cost, and writes nothing."""
 
-    def __init__(self, book: PriceBook, tenants: Sequence[TenantBudget] = ()) -> None:
+    def __init__(self, book: PriceBook, tenants: Sequence[TenantBudget] = (), shares: tuple[float, ...] = ()) -> None:
         self._book, self._tenants = book, tuple(tenants)
+        self._shares = shares
+        """Of which shares of a run's or a tenant's budget people are told."""
 
     async def __call__(self, call: Call, following: Next) -> Reply:
         if not call.dependency:
@@ -88,14 +90,14 @@ class Budgets:
         most = self._most(call, draws)
         await self._reserve(call, draws, most)
         reply = self._priced(call, await self._attempt(call, following, draws, most))
-        charges = _charges(draws, _spent(reply, most))
+        charges = self._charges(draws, _spent(reply, most))
         _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
         return replace(reply, charges=charges)
 
     def bill(self, call: Call) -> Reply:
         """What an attempt costs that only a person can tell of: all that it may. For `calls.doubt`, once per outcome."""
         draws = self._draws(call)
-        charges = _charges(draws, self._most(call, draws)) if draws else ()
+        charges = self._charges(draws, self._most(call, draws)) if draws else ()
         _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
         return replace(self._priced(call, Reply("null")), charges=charges)
 
@@ -127,7 +129,7 @@ class Budgets:
             if now >= draw.limits.get("until", now + 1):
                 raise _too_late(call, draw, now)
         amounts = tuple(
-            Amount(f"{draw.meter}:{unit}", most[unit], limit)
+            Amount(f"{draw.meter}:{unit}", most[unit], limit, 1.0 in self._shares and _public(draw.meter))
             for draw in draws
             for unit, limit in draw.limits.items()
             if unit not in TIMED and most[unit] > 0
@@ -135,7 +137,7 @@ class Budgets:
         if not amounts:
             return
         visit = call.visit
-        asking = Reserve(visit.run_id, visit.seq, visit.epoch, call.digest, call.occurrence, amounts)
+        asking = Reserve(visit.run_id, visit.seq, visit.epoch, call.digest, call.occurrence, amounts, now)
         try:
             answer = cast(Reserved, await visit.account(asking))
         except asyncio.CancelledError:
@@ -152,7 +154,7 @@ class Budgets:
         except StoreError:
             raise  # The visit is over; the next claim of the run ends its reservations.
         except Exception as error:
-            charges = _charges(draws, most) if _maybe_billed(call, error) else ()
+            charges = self._charges(draws, most) if _maybe_billed(call, error) else ()
             _note(call, {charge.meter: charge.amount for charge in charges}, add=True)
             await self._settle(call, charges)  # Last: a cancellation comes out of it when it is written.
             raise
@@ -167,7 +169,17 @@ class Budgets:
 
     async def _settle(self, call: Call, charges: tuple[Charge, ...]) -> None:
         visit = call.visit
-        await visit.account(Settle(visit.run_id, visit.seq, visit.epoch, call.digest, call.occurrence, charges))
+        now = visit.clock.now()
+        await visit.account(Settle(visit.run_id, visit.seq, visit.epoch, call.digest, call.occurrence, charges, now))
+
+    def _charges(self, draws: Sequence[Draw], spent: Mapping[str, int]) -> tuple[Charge, ...]:
+        """The charges to every budget that limits a unit of which something was used."""
+        return tuple(
+            Charge(f"{draw.meter}:{unit}", spent[unit], *((limit, self._shares) if self._shares and _public(draw.meter) else ()))
+            for draw in draws
+            for unit, limit in draw.limits.items()
+            if unit not in TIMED and spent.get(unit, 0) > 0
+        )
 
     def _priced(self, call: Call, reply: Reply) -> Reply:
         """The reply with its cost, if a price is known."""
@@ -203,14 +215,9 @@ def _spent(reply: Reply, most: Mapping[str, int]) -> Mapping[str, int]:
     return {"tokens": reply.usage.total, "money": cost, "calls": 1}
 
 
-def _charges(draws: Sequence[Draw], spent: Mapping[str, int]) -> tuple[Charge, ...]:
-    """The charges to every budget that limits a unit of which something was used."""
-    return tuple(
-        Charge(f"{draw.meter}:{unit}", spent[unit])
-        for draw in draws
-        for unit in draw.limits
-        if unit not in TIMED and spent.get(unit, 0) > 0
-    )
+def _public(meter: str) -> bool:
+    """Whether people are told of a budget: that of a run or of a tenant. One state's is a detail of its run."""
+    return meter.startswith(("run:", "tenant:"))
 
 
 def _note(call: Call, amounts: Mapping[str, int], *, add: bool) -> None:

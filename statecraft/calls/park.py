@@ -14,13 +14,23 @@ class Park(BaseException):
     Not an `Exception`, so that a handler's `except Exception` does not swallow it.
     """
 
-    def __init__(self, due_at: int | None, why: Waiting, alert: str | None = None, *, children: tuple[bytes, ...] = ()) -> None:
+    def __init__(
+        self,
+        due_at: int | None,
+        why: Waiting,
+        alert: str | None = None,
+        *,
+        about: str | None = None,
+        children: tuple[bytes, ...] = (),
+    ) -> None:
         super().__init__(f"parked until {'something happens' if due_at is None else due_at} ({why})")
         self.due_at = due_at
         """Microseconds since the epoch; None if it is not time that wakes it."""
         self.why = why
         self.alert = alert
         """Something people should hear of now."""
+        self.about = about
+        """The dependency that the alert is about."""
         self.children = children
         """Child runs it waits for."""
 
@@ -40,8 +50,8 @@ def combined(parks: Sequence[Park]) -> Park | None:
     children = tuple(dict.fromkeys(child for park in parks for child in park.children))
     reasons = {park.why for park in parks}
     why = next((why for why in (Waiting.REVIEW, Waiting.CHILD) if why in reasons), earliest.why)
-    alert = next((park.alert for park in parks if park.alert), None)
-    return Park(earliest.due_at, why, alert, children=children)
+    alert, about = next(((park.alert, park.about) for park in parks if park.alert), (None, None))
+    return Park(earliest.due_at, why, alert, about=about, children=children)
 
 
 class NotYet(Exception):

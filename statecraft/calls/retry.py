@@ -169,6 +169,6 @@ class Retry:
     async def _wait(self, call: Call, due_at: int, why: Waiting, *, soonest: float = 0.0, alert: str | None = None) -> None:
         remaining = max(soonest, (due_at - call.visit.clock.now()) / 1_000_000)
         if remaining > self.policy.park_after:
-            raise call.visit.park(due_at, why, alert)
+            raise call.visit.park(due_at, why, alert, about=call.dependency if alert else None)
         if remaining > 0:
             await call.visit.clock.sleep(remaining)

@@ -141,10 +141,18 @@ class Visit:
         if self.over is not None:
             raise self.over
 
-    def park(self, due_at: int | None, why: Waiting, alert: str | None = None, *, children: tuple[bytes, ...] = ()) -> Park:
+    def park(
+        self,
+        due_at: int | None,
+        why: Waiting,
+        alert: str | None = None,
+        *,
+        about: str | None = None,
+        children: tuple[bytes, ...] = (),
+    ) -> Park:
         """The exception that gives the run up until `due_at`, or until one of these child runs has ended; the earliest
         of several counts, and the first alert."""
-        park = Park(due_at, why, alert, children=children)
+        park = Park(due_at, why, alert, about=about, children=children)
         self.parks.append((lane.current(), park))
         return park
 

@@ -11,6 +11,7 @@ import click
 
 from statecraft import __version__
 from statecraft.cli.act import cancel, replay, resume, send
+from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
 from statecraft.cli.dlq import dlq
@@ -77,7 +78,7 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start", "worker"),
-    "Look": ("runs", "show", "watch", "stats"),
+    "Look": ("runs", "show", "watch", "stats", "alerts"),
     "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
@@ -102,6 +103,7 @@ for _verb in (
     show,
     watch,
     stats,
+    alerts,
     send,
     review,
     resume,

@@ -24,14 +24,14 @@ def call_stack(settings: Settings, ids: Ids, store: port.Store, leases: Leases |
     """Every member that the settings ask for, in the order of `calls.stack`."""
     gauges: Gauges = StoredGauges(store) if settings.meters == "database" else MemoryGauges()
     policy = choose(settings.gate, os.environ.get("STATECRAFT_ENV"))
-    budget = Budgets(price_book(settings.prices), settings.tenants)
+    budget = Budgets(price_book(settings.prices), settings.tenants, settings.alerts.budgets)
     return stack.build(
         settings.retry,
         ids.uniform,
         gate=Gate(policy),
         doubt=Doubt(Patience(policy.expires, policy.remind_after), budget.bill),
         budget=budget,
-        breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform),
+        breaker=None if settings.breaker is None else Breaker(settings.breaker, gauges, ids.uniform, store.submit),
         limiter=Limiter(settings.limits, gauges, ids.uniform, hint_cap=settings.retry.hint_cap),
         lease=leases,
     )

@@ -14,6 +14,7 @@ from statecraft.calls.budget import TenantBudget
 from statecraft.calls.gate import GatePolicy
 from statecraft.calls.limiter import RateLimit
 from statecraft.calls.retry import RetryPolicy
+from statecraft.channel import AlertPolicy, Channel, check_channels
 from statecraft.errors import ConfigError, ErrorKind
 from statecraft.llm.compaction import ContextPolicy, SummarizeOld
 from statecraft.llm.loops import LoopPolicy
@@ -67,6 +68,10 @@ class Settings:
     gate: GatePolicy | Mapping[str, GatePolicy] = field(default_factory=GatePolicy)
     """Which tool calls a person must approve (default: none), and how long questions about calls wait. With a mapping
     the environment variable STATECRAFT_ENV chooses; then it must be set."""
+    channels: tuple[Channel, ...] = ()
+    """Where people are told of what they should hear: `statecraft.alerts`. This process delivers to these."""
+    alerts: AlertPolicy = field(default_factory=AlertPolicy)
+    """When to remind people, and which shares of a budget they hear of."""
     pace: float = 0.0
     """Seconds to wait before each step, so that people can watch. For demonstrations."""
     debug: bool = False
@@ -86,6 +91,7 @@ class Settings:
             raise ConfigError(f"settings.limits is a tuple of RateLimit, not {self.limits!r}")
         self._check_queues()
         classify.check(self.errors)
+        check_channels(self.channels)
         if self.concurrency < 1:
             raise ConfigError(f"settings.concurrency is at least 1, not {self.concurrency}; take='none' takes no runs")
         if self.poison < 2:

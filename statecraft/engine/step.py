@@ -173,7 +173,7 @@ class Engine:
         head = port.Head(Status.WAITING, waiting_for=park.why, due_at=due)
         now, asks = self.clock.now(), tuple(held.visit.asks)
         alert = "; ".join(each for each in (park.alert, *held.visit.alerts) if each) or None
-        row = port.Park(held.run_id, held.seq, held.epoch, now, head, asks=asks, children=park.children, alert=alert)
+        row = port.Park(held.run_id, held.seq, held.epoch, now, head, None, None, asks, park.children, alert, park.about)
         await self.store.submit(row)
         self._tell_parked(held, park, asks)
         return Parked(park.why, due)

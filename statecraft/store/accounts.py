@@ -13,6 +13,7 @@ from statecraft.errors import Fenced, WriteRefused
 from statecraft.records import Status
 from statecraft.store import statements as s
 from statecraft.store import tables as t
+from statecraft.store import telling
 from statecraft.store.claims import head
 from statecraft.store.port import Adjust, Amount, Reserve, Reserved, Settle
 from statecraft.store.statements import Query
@@ -61,6 +62,8 @@ def reserve(sql: sa.Connection, write: Reserve, rows: Rows) -> Reserved:
     if refused is None:
         rows[s.UNRESERVE].append(key)
         rows[s.RESERVE] += ((*key, meter, write.epoch, sum_) for meter, sum_ in asked.items())
+    elif refused.told:
+        telling.no_room(refused, (write.run_id, write.seq), write.at, rows)
     return Reserved(refused, used)
 
 
@@ -68,7 +71,7 @@ def settle(sql: sa.Connection, write: Settle, rows: Rows) -> None:
     """End a call's reservation and charge what it used. Raises `Fenced` or `NotFound`."""
     _held(sql, write)
     rows[s.UNRESERVE].append((write.run_id, write.seq, write.digest, write.occurrence))
-    charge(write.charges, rows)
+    charge(write.charges, (write.run_id, write.seq), write.at, rows)
 
 
 def adjust(sql: sa.Connection, write: Adjust, rows: Rows) -> object:

@@ -32,17 +32,19 @@ def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[R
         of_states = of_states.where(t.reviews.c.run_id == run_id)
         of_calls = of_calls.where(t.call_reviews.c.run_id == run_id)
     if open_only:
-        of_states, of_calls = _open(of_states, t.reviews), _open(of_calls, t.call_reviews).where(~_answered().exists())
+        of_states, of_calls = of_open(of_states, t.reviews), of_open(of_calls, t.call_reviews)
     found = [rows.review_record(row) for row in sql.execute(of_states)]
     found += [rows.call_review_record(row, row.state) for row in sql.execute(of_calls)]
     found.sort(key=lambda review: (review.requested_at, review.run_id, review.seq))
     return found
 
 
-def _open(query: sa.Select[*tuple[Any, ...]], table: sa.Table) -> sa.Select[*tuple[Any, ...]]:
+def of_open(query: sa.Select[*tuple[Any, ...]], table: sa.Table) -> sa.Select[*tuple[Any, ...]]:
+    """The rows of a query of `reviews` or `call_reviews` that are open."""
     same = sa.and_(t.runs.c.run_id == table.c.run_id, t.runs.c.seq == table.c.seq)
     going = t.runs.c.status.not_in([str(status) for status in CLOSED])
-    return query.join(t.runs, same).where(table.c.decision.is_(None), going)
+    query = query.join(t.runs, same).where(table.c.decision.is_(None), going)
+    return query if table is t.reviews else query.where(~_answered().exists())
 
 
 def _answered() -> sa.Select[*tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from statecraft.errors import AlreadyDecided, DecisionLate, IllegalEvent, NotFou
 from statecraft.records import RunRecord
 from statecraft.store import statements as s
 from statecraft.store import tables as t
+from statecraft.store import telling
 from statecraft.store.claims import head
 from statecraft.store.port import Decide
 from statecraft.store.rows import Row
@@ -29,6 +30,7 @@ def decide(sql: sa.Connection, write: Decide, rows: Rows) -> None:
     rows[s.WAKE].append((write.at, write.run_id, write.seq, write.at))
     facts = note(tool=asked.tool, decision=write.decision, by=write.by)
     rows[s.FEED].append((write.run_id, "decided", write.seq, 0, write.at, facts))
+    telling.decided(write, rows)
 
 
 def _asked(sql: sa.Connection, write: Decide) -> Row:

@@ -1,6 +1,7 @@
 """Tables of the fleet around the runs: what is told to people, who works, what starts by the calendar.
 
-- `outbox` are events for people; a row of `deliveries` is the errand of carrying one to one of the `channels`.
+- `outbox` are events for people; a row of `deliveries` is the errand of carrying one to one of the `channels`, which is
+  made only for what the channel `wants`.
 - `workers` are the processes that take runs, as of their last beat.
 - `schedules` start runs by the calendar.
 """
@@ -29,7 +30,14 @@ channels = table(
     sa.Column("since", Int, nullable=False),
     sa.Column("disabled_at", Int),
     sa.Column("reason", Text),
-    sa.CheckConstraint("channel <> ''", name="channel_named"),
+    sa.CheckConstraint("channel <> '' AND (disabled_at IS NULL) = (reason IS NULL)", name="channel_named"),
+)
+
+wants = table(
+    "wants",
+    sa.Column("kind", Text, primary_key=True),
+    sa.Column("channel", Text, sa.ForeignKey("channels.channel", name="fk_wanting_channel"), primary_key=True),
+    narrow=True,
 )
 
 deliveries = table(

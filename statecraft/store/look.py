@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, beats, claims, dead, decisions, due, schedules
+from statecraft.store import accounts, beats, claims, dead, decisions, due, errands, schedules
 from statecraft.store import scheduling as sched
+from statecraft.store.outbox import Telling
 from statecraft.store.port import (
     Adjust,
     Beat,
@@ -48,8 +49,8 @@ _LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
     Redrive: dead.redrive,
     Drop: dead.drop,
     Beat: lambda sql, write, _: beats.beat(sql, write),
-    Release: claims.release,
     MachineSpec: lambda sql, write, _: claims.register(sql, write),
+    **dict.fromkeys(get_args(Telling), errands.act),
     **dict.fromkeys(
         (sched.PutSchedule, sched.Fired, sched.PauseSchedule, sched.ResumeSchedule, sched.DropSchedule),
         lambda sql, write, _: schedules.change(sql, write),

@@ -15,6 +15,8 @@ class Amount:
     amount: int
     limit: int
     """What the meter may reach, everybody's reservations included."""
+    told: bool = False
+    """Whether channels are told when it does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,10 @@ class Charge:
 
     meter: str
     amount: int
+    limit: int | None = None
+    """Of the budget it is charged to, if channels are told of it."""
+    shares: tuple[float, ...] = ()
+    """The shares of the limit that channels are told of, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Reserve:
     digest: bytes
     occurrence: int
     amounts: tuple[Amount, ...]
+    at: int = 0
+    """When it is asked; for what people are told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,8 @@ class Settle:
     digest: bytes
     occurrence: int
     charges: tuple[Charge, ...] = ()
+    at: int = 0
+    """As in `Reserve`."""
 
 
 @dataclass(frozen=True, slots=True)

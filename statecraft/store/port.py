@@ -31,6 +31,7 @@ from statecraft.store.beats import Beat
 from statecraft.store.holding import Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
+from statecraft.store.outbox import Outbox, Telling
 from statecraft.store.questions import CallReview, Decide
 from statecraft.store.redrive import Death, Drop, Redrive
 from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
@@ -171,6 +172,8 @@ class Park:
     """Child runs it waits for. If one of them has ended already, the run is due at once."""
     alert: str | None = None
     """Something people should hear of now; told in the feed."""
+    about: str | None = None
+    """The model or tool whose quota the alert is about; then it is told to channels too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,7 @@ Write = (
     | Redrive
     | ScheduleWrite
     | Beat
+    | Telling
 )
 
 
@@ -254,7 +258,7 @@ class Loaded:
     """Steps that redrives granted beyond the machine's `max_steps`."""
 
 
-class Store(Protocol):
+class Store(Outbox, Protocol):
     """A durable home for runs. One instance per process and database; safe to use from one event loop."""
 
     async def open(self) -> None:

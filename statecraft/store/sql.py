@@ -15,6 +15,7 @@ from statecraft.letters import DeadFilter, DeadLetter, DeadPattern
 from statecraft.records import (
     AttemptRecord,
     CallRecord,
+    DeliveryRecord,
     FeedEntry,
     ReviewRecord,
     RunFilter,
@@ -23,10 +24,11 @@ from statecraft.records import (
     TransitionRecord,
 )
 from statecraft.stats.figures import Figures
-from statecraft.store import accounts, asked, claims, dead, due, figures, reads, schedules, schema
+from statecraft.store import accounts, asked, claims, dead, due, errands, figures, reads, reminders, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
+from statecraft.store.outbox import Rule, Sightings
 from statecraft.store.port import Loaded, MachineSpec, Write
 from statecraft.store.skew import later
 from statecraft.store.verify import verify
@@ -163,6 +165,15 @@ class SqlStore:
 
     async def used(self, meters: Sequence[str]) -> dict[str, int]:
         return await self._read(lambda sql: accounts.used(sql, meters))
+
+    async def sightings(self, now: int, rule: Rule) -> Sightings:
+        return await self._read_on(lambda sql: reminders.sightings(sql, now, rule))
+
+    async def next_delivery(self, channel: str) -> int | None:
+        return await self._read(lambda sql: errands.next_delivery(sql, channel))
+
+    async def deliveries(self, *, failed: bool = False, event: str = "", limit: int = 50) -> list[DeliveryRecord]:
+        return await self._read_on(lambda sql: errands.deliveries(sql, failed, event, limit))
 
     async def schedules(self, name: str | None = None) -> list[ScheduleRecord]:
         return await self._read(lambda sql: schedules.listed(sql, name))

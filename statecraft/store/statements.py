@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from statecraft.records import Status
+from statecraft.store import fleet
 from statecraft.store import tables as t
 from statecraft.store.upsert import Upsert, insert_or_leave, insert_or_replace, insert_or_update
 
@@ -309,9 +310,91 @@ WAKE_BY_CHILD = _wake("wake by child", _child_ended(), "of_run_id", "of_child")
 WAKE_BY_DECISION = _wake("wake by decision", _decided(), "of_run_id")
 """So did a decision while the run was held."""
 
+
+def _some_want() -> sa.ColumnElement[bool]:
+    """Whether a channel that is told of what happens at an instant wants a kind."""
+    mine, on = fleet.wants.c, fleet.channels.c
+    told = sa.and_(on.channel == mine.channel, on.disabled_at.is_(None), on.since <= sa.bindparam("of_at", type_=on.since.type))
+    wish = sa.select(mine.channel).join_from(fleet.wants, fleet.channels, told)
+    return wish.where(mine.kind == sa.bindparam("of_kind", type_=mine.kind.type)).exists()
+
+
+def _tell(name: str, *also: sa.ColumnElement[bool], order: tuple[str, ...] = ()) -> Statement:
+    """An event for people, written once by its id, and only if a channel wants it: what nobody wants makes no rows."""
+    columns = _written(fleet.outbox)
+    chosen = sa.select(*(_param(column, fleet.outbox) for column in columns)).where(_some_want(), *also)
+    made = insert_or_leave(fleet.outbox, *columns, source=chosen)
+    return Statement(name, made, (*(f"p_{column}" for column in columns), "of_at", "of_kind", *order))
+
+
+def _no_child() -> sa.ColumnElement[bool]:
+    same = t.runs.c.run_id == sa.bindparam("of_run", type_=t.runs.c.run_id.type)
+    return ~sa.select(t.runs.c.no).where(same, t.runs.c.parent.is_not(None)).exists()
+
+
+def _reached() -> sa.ColumnElement[bool]:
+    meter = t.meters.c
+    mark = meter.used >= sa.bindparam("of_mark", type_=meter.used.type)
+    return sa.select(meter.used).where(meter.meter == sa.bindparam("of_meter", type_=meter.meter.type), mark).exists()
+
+
+def _deliver() -> Statement:
+    """An event's errands, one for each channel that wants it. (From the event's row, so that there is one.)"""
+    out, on, mine = fleet.outbox.c, fleet.channels.c, fleet.wants.c
+    open_ones = sa.and_(on.channel == mine.channel, on.disabled_at.is_(None), on.since <= out.at)
+    chosen = (
+        sa.select(out.event, on.channel, sa.literal_column("0"), out.at)
+        .join_from(fleet.outbox, fleet.wants, mine.kind == out.kind)
+        .join(fleet.channels, open_ones)
+        .where(out.event == sa.bindparam("of_event", type_=out.event.type))
+    )
+    made = insert_or_leave(fleet.deliveries, "event", "channel", "attempts", "due_at", source=chosen)
+    return Statement("deliver", made, ("of_event",))
+
+
+def _errand(name: str, values: dict[str, object], *where: sa.ColumnElement[bool], order: tuple[str, ...]) -> Statement:
+    mine = fleet.deliveries.c
+    key = [mine[column] == sa.bindparam(f"of_{column}", type_=mine[column].type) for column in ("channel", "event")]
+    return Statement(name, sa.update(fleet.deliveries).values(values).where(*key, *where), order)
+
+
+_way = fleet.deliveries.c
+_TRIED = sa.bindparam("of_attempt", type_=_way.attempts.type)
+
+TELL = _tell("tell")
+TELL_END = _tell("tell an end", _no_child(), order=("of_run",))
+"""Whoever started a child run hears of its end, and decides what it means."""
+TELL_MARK = _tell("tell a mark", _reached(), order=("of_meter", "of_mark"))
+DELIVER = _deliver()
+CARRY = _errand(
+    "carry",
+    {
+        "attempts": _way.attempts + sa.literal_column("1"),
+        "due_at": sa.bindparam("p_due_at", type_=_way.due_at.type),
+        "error": sa.null(),
+    },
+    _way.attempts == _TRIED,
+    order=("p_due_at", "of_channel", "of_event", "of_attempt"),
+)
+CARRIED = _errand(
+    "carried",
+    {"due_at": sa.null(), "delivered_at": sa.bindparam("p_at", type_=_way.delivered_at.type), "error": sa.null()},
+    _way.delivered_at.is_(None),
+    _way.attempts >= _TRIED,
+    order=("p_at", "of_channel", "of_event", "of_attempt"),
+)
+MISSED = _errand(
+    "missed",
+    {column: sa.bindparam(f"p_{column}", type_=_way[column].type) for column in ("due_at", "error")},
+    _way.delivered_at.is_(None),
+    _way.attempts == _TRIED,
+    order=("p_due_at", "p_error", "of_channel", "of_event", "of_attempt"),
+)
+
 IN_ORDER = (
     PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, DECISION, SNAPSHOT, CALL, NOTED,
     ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, BEGIN, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
     ADJUST, WAKE, WAKE_PARENT, WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
+    TELL, TELL_END, TELL_MARK, DELIVER, CARRY, CARRIED, MISSED,
 )  # fmt: skip
 """What a row refers to is written before it. So a head finds its link of the journal, and no check is left for later."""

@@ -18,10 +18,14 @@ class Upsert:
 
     table: sa.Table
     change: tuple[tuple[str, Rule], ...] = ()
+    source: tuple[tuple[str, ...], sa.Select[*tuple[Any, ...]]] | None = None
+    """Columns, and the SELECT that their values come from; None: they are given."""
 
     def build(self, dialect: str) -> sa.Insert:
         """The statement in the words of one database."""
         statement: Any = _insert(dialect)(self.table)
+        if self.source is not None:
+            statement = statement.from_select(list(self.source[0]), self.source[1])
         keys = list(self.table.primary_key.columns)
         if not self.change:
             return statement.on_conflict_do_nothing(index_elements=keys)  # type: ignore[no-any-return]
@@ -40,9 +44,10 @@ def _insert(dialect: str) -> Callable[[sa.Table], sa.Insert]:
     return postgres_insert
 
 
-def insert_or_leave(table: sa.Table) -> Upsert:
-    """An INSERT that does nothing where a row with the same primary key exists."""
-    return Upsert(table)
+def insert_or_leave(table: sa.Table, *columns: str, source: sa.Select[*tuple[Any, ...]] | None = None) -> Upsert:
+    """An INSERT, of given values or of what a SELECT answers for some columns, that does nothing where a row with the same
+    primary key exists."""
+    return Upsert(table, source=None if source is None else (columns, source))
 
 
 def insert_or_replace(table: sa.Table) -> Upsert:

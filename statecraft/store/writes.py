@@ -10,6 +10,8 @@ from typing import Any, get_args
 from statecraft.ids import digest
 from statecraft.records import Status, Waiting
 from statecraft.store import statements as s
+from statecraft.store import telling
+from statecraft.store.outbox import Telling
 from statecraft.store.port import (
     Adjust,
     Attempt,
@@ -72,6 +74,7 @@ ALONE = (
     Redrive,
     Drop,
     *get_args(ScheduleWrite),
+    *get_args(Telling),
 )
 """Writes that must look before they write."""
 
@@ -99,6 +102,8 @@ def _start(write: Start, rows: Rows) -> None:
         rows[s.CHILD].append((*row, write.parent))
     journal(link, "started", rows)
     _tell(link.run_id, link.seq, link.at, head, rows)
+    if finished is not None:
+        telling.moved(link, head, False, rows)
 
 
 def _move(write: Move, rows: Rows) -> None:
@@ -116,6 +121,8 @@ def _move(write: Move, rows: Rows) -> None:
         rows[s.DECISION].append((link.event, link.actor, link.at, link.run_id, before))
     if write.snapshot is not None:
         rows[s.SNAPSHOT].append((link.run_id, link.seq, write.snapshot))
+    if head is not None or write.decision:
+        telling.moved(link, head, write.decision, rows)
     if head is not None:
         _tell(link.run_id, link.seq, link.at, head, rows)
         end(link.run_id, link.at, head, rows)
@@ -134,7 +141,7 @@ def _call(write: Call, rows: Rows) -> None:
     rows[s.CALL].append((*call_row(write, rows), *held))
     rows[s.UNRESERVE].append((write.run_id, write.seq, write.digest, write.occurrence))
     if write.charges:
-        charge(write.charges, rows)
+        charge(write.charges, (write.run_id, write.seq), write.finished_at, rows)
     rows[s.FEED].append((write.run_id, "call", write.seq, write.idx, write.finished_at, None))
     for message in write.nodes:
         rows[s.MESSAGE].append((message.hash, message.parent, message.body))
@@ -150,9 +157,12 @@ def call_row(write: Call, rows: Rows) -> s.Row:
     return (*what, *how, write.model, write.cost, write.price_source, write.hash, *texts)
 
 
-def charge(charges: Sequence[Charge], rows: Rows) -> None:
-    """Add to what meters have been charged."""
+def charge(charges: Sequence[Charge], place: tuple[bytes, int], at: int, rows: Rows) -> None:
+    """Add to what meters have been charged, for a call of the visit `place`."""
     rows[s.CHARGE] += ((charge.meter, charge.amount, None) for charge in charges)
+    for each in charges:
+        if each.limit is not None:
+            telling.charged(each, place, at, rows)
 
 
 def _attempt(write: Attempt, rows: Rows) -> None:
@@ -183,6 +193,8 @@ def _park(write: Park, rows: Rows) -> None:
     _tell(write.run_id, write.seq, write.at, write.head, rows)
     if write.alert is not None:
         rows[s.FEED].append((write.run_id, "alert", write.seq, 0, write.at, note(text=write.alert)))
+    if asked is not None or write.asks or write.about is not None or write.head.status is Status.DEAD:
+        telling.parked(write, rows)
     end(write.run_id, write.at, write.head, rows)
 
 

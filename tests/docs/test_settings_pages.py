@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import statecraft
+import statecraft.alerts
 from statecraft.calls.retry import DEFAULT_ATTEMPTS
 from statecraft.errors import ErrorKind
 from statecraft.machine.context import Model
@@ -32,6 +33,7 @@ PAGES = {
     "gates": {"GatePolicy"},
     "compaction": {"SummarizeOld", "SlidingWindow"},
     "loops": {"LoopPolicy"},
+    "alerts": {"AlertPolicy", "ReminderPolicy"},
 }
 """By page, whose settings it must list."""
 ELSEWHERE = "see "
@@ -85,7 +87,11 @@ def test_a_page_lists_every_setting_with_the_default_of_the_code(page: str) -> N
     found = described(page)
     assert set(found) == PAGES[page]
     for name, rows in found.items():
-        settings = {field.name: field for field in fields(getattr(statecraft, name)) if field.init and field.name != "_"}
+        settings = {
+            field.name: field
+            for field in fields(getattr(statecraft, name, None) or getattr(statecraft.alerts, name))
+            if field.init and field.name != "_"
+        }
         assert list(rows) == list(settings), f"{page}: the rows of {name}, in the order of the code"
         wrong = {
             row: (default, coded(settings[row]))

@@ -359,6 +359,8 @@ ILLEGAL = {
     "an event with a short name": "INSERT INTO outbox(event, kind, at, body) VALUES(zeroblob(3), 'run.failed', 1, '{}')",
     "half the place of an event": "INSERT INTO outbox(event, kind, at, seq, body) VALUES(zeroblob(16), 'x', 1, 0, '{}')",
     "a channel without a name": "INSERT INTO channels(channel, since) VALUES('', 1)",
+    "a channel that is disabled for no reason": "INSERT INTO channels(channel, since, disabled_at) VALUES('ops', 1, 1)",
+    "what nobody wants": "INSERT INTO wants(kind, channel) VALUES('run.failed', 'nobody')",
     "a delivery of nothing to nobody": "INSERT INTO deliveries(event, channel, attempts) VALUES(zeroblob(16), 'ops', 0)",
     "a worker without a lease": (
         "INSERT INTO workers(owner, started_at, beat_at, lease, concurrency, held, moves, fenced, recovered, queues, machines)"

@@ -8,7 +8,7 @@ CREATE TABLE channels (
 	disabled_at BIGINT,
 	reason TEXT COLLATE "C",
 	PRIMARY KEY (channel),
-	CONSTRAINT channel_named CHECK (channel <> '')
+	CONSTRAINT channel_named CHECK (channel <> '' AND (disabled_at IS NULL) = (reason IS NULL))
 );
 
 ALTER TABLE feed DROP CONSTRAINT feed_kind_known;
@@ -76,6 +76,13 @@ CREATE TABLE deliveries (
 	CONSTRAINT delivery_ends CHECK (attempts >= 0 AND (delivered_at IS NULL OR due_at IS NULL)),
 	CONSTRAINT fk_delivered_event FOREIGN KEY(event) REFERENCES outbox (event),
 	CONSTRAINT fk_delivery_channel FOREIGN KEY(channel) REFERENCES channels (channel)
+);
+
+CREATE TABLE wants (
+	kind TEXT COLLATE "C" NOT NULL,
+	channel TEXT COLLATE "C" NOT NULL,
+	PRIMARY KEY (kind, channel),
+	CONSTRAINT fk_wanting_channel FOREIGN KEY(channel) REFERENCES channels (channel)
 );
 
 ALTER TABLE deaths ADD COLUMN state TEXT COLLATE "C";

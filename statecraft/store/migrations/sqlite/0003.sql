@@ -4,7 +4,7 @@ CREATE TABLE channels (
 	disabled_at INTEGER,
 	reason TEXT,
 	PRIMARY KEY (channel),
-	CONSTRAINT channel_named CHECK (channel <> '')
+	CONSTRAINT channel_named CHECK (channel <> '' AND (disabled_at IS NULL) = (reason IS NULL))
 )
  STRICT;
 
@@ -92,6 +92,15 @@ CREATE TABLE deliveries (
 	CONSTRAINT fk_delivered_event FOREIGN KEY(event) REFERENCES outbox (event),
 	CONSTRAINT fk_delivery_channel FOREIGN KEY(channel) REFERENCES channels (channel)
 )
+ STRICT;
+
+CREATE TABLE wants (
+	kind TEXT NOT NULL,
+	channel TEXT NOT NULL,
+	PRIMARY KEY (kind, channel),
+	CONSTRAINT fk_wanting_channel FOREIGN KEY(channel) REFERENCES channels (channel)
+)
+ WITHOUT ROWID,
  STRICT;
 
 CREATE TABLE new_deaths (
