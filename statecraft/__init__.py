@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         StatecraftError,
         StoreError,
     )
-    from statecraft.letters import DeadFilter, DeadLetter
     from statecraft.llm.claude import Claude
     from statecraft.llm.compaction import SlidingWindow, SummarizeOld
     from statecraft.llm.loops import LoopPolicy
@@ -106,10 +105,6 @@ _HOME = {
         "Rejected",
         "StatecraftError",
         "StoreError",
-    ),
-    "letters": (
-        "DeadFilter",
-        "DeadLetter",
     ),
     "llm.claude": ("Claude",),
     "llm.compaction": (
@@ -191,8 +186,6 @@ __all__ = [
     "Claude",
     "Cron",
     "Data",
-    "DeadFilter",
-    "DeadLetter",
     "DeadlinePassed",
     "DefinitionError",
     "DidNotHappen",

@@ -6,11 +6,10 @@ sums over all rows never go back, which a monitoring system would take for a res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 
 from statecraft.store.fleet import workers
+from statecraft.store.holding import Beat
 
 GONE = ""
 """Owner of the row that keeps the counters of workers whose rows were removed."""
@@ -19,32 +18,6 @@ SILENCE = 86_400_000_000
 """Microseconds (a day) after which the row of a worker that stopped, or says nothing any more, is removed."""
 
 _COUNTERS = ("moves", "fenced", "recovered")
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A worker is there, holds so much, and has done so much since it started.
-
-    Written with the renewal of its leases. It also removes rows of workers that were silent for a day.
-    """
-
-    owner: str
-    at: int
-    lease: int
-    """Microseconds. A worker silent for longer counts as lost."""
-    concurrency: int
-    held: int
-    moves: int
-    """Transitions it committed since its start."""
-    fenced: int
-    """Writes of it that a fence refused since its start."""
-    recovered: int
-    """Runs it took over from others since its start."""
-    queues: tuple[str, ...]
-    """What it takes runs from; none given means all."""
-    machines: tuple[str, ...]
-    stopped: bool = False
-    """It ended in order, and this is its last beat."""
 
 
 def beat(sql: sa.Connection, write: Beat) -> None:

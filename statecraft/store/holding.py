@@ -56,3 +56,29 @@ class Renew:
 
     held: tuple[tuple[bytes, int], ...]
     lease_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A worker is there, holds so much, and has done so much since it started.
+
+    Written with the renewal of its leases. It also removes rows of workers that were silent for a day.
+    """
+
+    owner: str
+    at: int
+    lease: int
+    """Microseconds. A worker silent for longer counts as lost."""
+    concurrency: int
+    held: int
+    moves: int
+    """Transitions it committed since its start."""
+    fenced: int
+    """Writes of it that a fence refused since its start."""
+    recovered: int
+    """Runs it took over from others since its start."""
+    queues: tuple[str, ...]
+    """What it takes runs from; none given means all."""
+    machines: tuple[str, ...]
+    stopped: bool = False
+    """It ended in order, and this is its last beat."""

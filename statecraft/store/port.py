@@ -27,8 +27,7 @@ from statecraft.records import (
     Usage,
 )
 from statecraft.stats.figures import Figures
-from statecraft.store.beats import Beat
-from statecraft.store.holding import Claim, ClaimDue, Release, Renew
+from statecraft.store.holding import Beat, Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
 from statecraft.store.outbox import Outbox, Telling

@@ -254,8 +254,8 @@ def test_schedules_and_alerts_tell_how_late_they_are(url: str) -> None:
             "INSERT INTO deliveries(event, channel, attempts, due_at) VALUES(zeroblob(16), 'ops', 0, ?)", (NOW - 5 * SECOND,)
         )
         raw.execute(
-            "INSERT INTO schedules(name, machine, rule, next_at, created_at, updated_at, queue, priority, missed, overlap, input)"
-            " VALUES('daily', 'paper', '@daily', ?, 1, 1, 'default', 0, 'latest', 'allow', '{}')",
+            "INSERT INTO schedules(name, machine, rule, next_at, created_at, updated_at, queue, priority, input, missed, overlap)"
+            " VALUES('daily', 'paper', '@daily', ?, 1, 1, 'default', 0, '{}', 'latest', 'allow')",
             (NOW - 2 * SECOND,),
         )
 

@@ -342,6 +342,29 @@ def test_a_grandchild_that_starts_while_its_grandparent_is_cancelled_does_not_ou
     within(fleet_url, story)
 
 
+def test_a_child_that_is_claimed_while_its_parent_is_cancelled_ends_with_it(fleet_url: str) -> None:
+    async def story(one: SqlStore) -> None:
+        async with opened(fleet_url) as two:
+            parent = await begun(one)
+            child = await child_of(one, parent, ready())
+            link, held = link_of(two), threading.Event()
+            commit = link.commit
+
+            def slowly() -> None:
+                held.set()
+                waiting(fleet_url)
+                commit()
+
+            link.commit = slowly  # type: ignore[method-assign]
+            claim = asyncio.ensure_future(two.submit(child.claim()))
+            await asyncio.to_thread(held.wait)
+            await asyncio.gather(claim, one.submit(Cancel(parent.run_id, 9_000, "ann", "enough")))
+            run = await one.run(child.run_id)
+            assert (run.status, run.epoch) == (Status.CANCELLED, 2)
+
+    within(fleet_url, story)
+
+
 # --- the feed ---------------------------------------------------------------------------------------------------------
 
 

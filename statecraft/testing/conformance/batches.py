@@ -147,7 +147,7 @@ class Batches(Suite):
     async def test_a_write_whose_writer_stopped_waiting_still_lands(self, store: Store) -> None:
         run = await begun(store)
         waiting = asyncio.ensure_future(store.submit(run.move("more")))
-        await asyncio.sleep(0)
+        await asyncio.wait([waiting], timeout=0)
         waiting.cancel()
         await store.submit(run.move("more"))
         assert (await store.run(run.run_id)).seq == 2

@@ -67,7 +67,7 @@ class Crashes(Suite):
         async with self.opened(place) as store:
             run = await begun(store)
             waiting = asyncio.ensure_future(store.submit(run.move("more")))
-            await asyncio.sleep(0)
+            await asyncio.wait([waiting], timeout=0)
         await waiting
         async with self.opened(place) as store:
             assert (await store.run(run.run_id)).seq == 1

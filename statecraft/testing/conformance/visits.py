@@ -105,7 +105,7 @@ class Visits(Suite):
             await store.transcript(bytes(32))
 
     @behaviour
-    async def test_runs_share_the_messages_they_have_in_common(self, store: Store) -> None:
+    async def test_runs_share_the_messages_that_both_begin_with(self, store: Store) -> None:
         longer = conversation(10)
         for nodes in (longer[:6], longer, conversation(10, "hi")):
             await store.submit((await begun(store)).call('"q"', kind="llm", nodes=tuple(nodes)))
