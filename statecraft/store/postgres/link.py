@@ -130,7 +130,7 @@ class Link:
             self._announces = True
         heads, ending, meters = locks.heads(writes), locks.ending(writes), locks.meters(writes)
         if ending:
-            self._cursor.execute(locks.HEADS_AND_PARENTS, (Blobs(heads), Blobs(ending)))
+            self._cursor.execute(locks.HEADS_AND_FAMILIES, (Blobs(ending), Blobs(heads)))
         elif heads:
             self._cursor.execute(locks.HEADS, (Blobs(heads),))
         if meters:
