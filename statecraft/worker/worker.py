@@ -75,8 +75,9 @@ class Worker(Hands):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=STUBBORN)
-        for held, task in self._driving.values():
+        for held, task in list(self._driving.values()):
             if not task.done():
+                self._let_go(held)
                 told = {"run_id": held.id, "state": held.state, "why": "its handler goes on although it was cancelled"}
                 trace.emit("run.stuck", told, level=logging.WARNING)
 

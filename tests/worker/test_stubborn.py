@@ -52,14 +52,13 @@ def test_a_handler_that_ignores_its_cancellation_does_not_keep_a_worker_from_lea
     monkeypatch.setattr(worker, "STUBBORN", 0.02)
 
     async def go() -> None:
-        async with deaf() as one:
-            async with asyncio.timeout(10), Runtime(url, machines=[one.machine], settings=slow_polls()) as rt:
-                run = await rt.start(one.machine, Note())
-                await one.begun.wait()
-                await rt.drain(timedelta(0))
-                found = await rt.get(run.id)
-                assert (found.status, found.owner) == (Status.READY, None)
-                assert [vars(record)["run_id"] for record in caplog.records if record.getMessage() == "run.stuck"] == [run.id]
+        async with deaf() as one, asyncio.timeout(10), Runtime(url, machines=[one.machine], settings=slow_polls()) as rt:
+            run = await rt.start(one.machine, Note())
+            await one.begun.wait()
+            await rt.drain(timedelta(0))
+            found = await rt.get(run.id)
+            assert (found.status, found.owner) == (Status.READY, None)
+            assert [vars(record)["run_id"] for record in caplog.records if record.getMessage() == "run.stuck"] == [run.id]
 
     asyncio.run(go())
 
