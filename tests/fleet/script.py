@@ -135,11 +135,15 @@ async def fly(info: CallInfo, place: str) -> str:
     return f"flies to {place}"
 
 
+class Busy(Exception):
+    """Worth another attempt later."""
+
+
 @tool(effect="idempotent", risk="safe")
 async def shaky(info: CallInfo, what: str) -> str:
     """Works the third time."""
     if info.attempt < 3:
-        raise CallError("not now", kind=ErrorKind.OVERLOADED, name="shaky")
+        raise Busy("not now")
     return f"{what} at attempt {info.attempt}"
 
 
@@ -315,6 +319,7 @@ def settings(take: Any) -> Settings:
         take=take,
         concurrency=4,
         retry=RetryPolicy(first=4.0, park_after=0.1),
+        errors={Busy: ErrorKind.OVERLOADED},
         prices={"scripted": Price(input=10, output=50)},
         gate=GatePolicy(max_auto_risk="low"),
         tenants=(TenantBudget(Budget(money="5.00", calls=200), per=days(1)),),
@@ -409,8 +414,8 @@ class Stage:
             names.next = number
             await rt.start(errand, data, key=key, tenant="acme" if number % 2 else None, detach=True, priority=number % 3)
         await self._settled(rt)
-        await self._decide(rt)
-        await self._settled(rt)
+        while await self._decide(rt):
+            await self._settled(rt)
         (self.folder / "mended").touch()
         for letter in sorted(await rt.dead_letters(), key=lambda letter: letter.run_id):
             await rt.redrive(letter.run_id, by="ann", note="it is up")
@@ -419,14 +424,17 @@ class Stage:
             self.common.value = due
             await self._settled(rt)
 
-    async def _decide(self, rt: Runtime) -> None:
-        for review in sorted(await rt.reviews(open_only=True), key=lambda review: review.run_id):
+    async def _decide(self, rt: Runtime) -> bool:
+        """Answer every open question; whether there was one. What was modified is asked about once more."""
+        reviews = sorted(await rt.reviews(open_only=True), key=lambda review: review.run_id)
+        for review in reviews:
             run = await rt.get(review.run_id)
             if review.kind == "gate":
-                verdict = Approve("go") if run.key == "plan" else Modify({"place": "Oslo"})
+                verdict = Modify({"place": "Oslo"}) if (run.key, review.arguments) == ("plan again", {"place": "Rome"}) else Approve("go")
                 await rt.decide(run.id, verdict, by="ann", review=review.id)
             else:
                 await rt.send(run.id, Yes(said=["by ann"]) if run.key == "yes" else Refused(), by="ann")
+        return bool(reviews)
 
     async def _settled(self, rt: Runtime) -> None:
         """Return when nobody has anything to do at this instant, and everybody knows what time it is."""
