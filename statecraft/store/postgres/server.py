@@ -135,10 +135,10 @@ class Reading:
             raise
 
     def __exit__(self, *error: object) -> None:
-        raw = cast("psycopg.Connection[Any]", self._sql.connection.dbapi_connection)
-        if not raw.closed:
-            with suppress(*Postgres.errors):
-                raw.execute("ROLLBACK")
+        with suppress(*Postgres.errors, InvalidRequestError):  # So SQLAlchemy calls a connection that was lost in between.
+            raw = self._sql.connection.dbapi_connection
+            if raw is not None and not cast("psycopg.Connection[Any]", raw).closed:
+                cast("psycopg.Connection[Any]", raw).execute("ROLLBACK")
         self._leave()
 
     def _leave(self) -> None:
