@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from copy import copy
 from typing import Any, cast
 
 import psycopg
@@ -48,8 +47,8 @@ class Broken:
 
     def another(self) -> Any:
         """As this one, over a cursor of its own."""
-        other = copy(self)
-        other._inner = self._new()
+        other = object.__new__(Broken)
+        other.__dict__ |= {**self.__dict__, "_inner": self._new()}
         return other
 
     def mend(self) -> None:
