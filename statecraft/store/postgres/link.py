@@ -15,7 +15,7 @@ from sqlalchemy.exc import InvalidRequestError
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
 from statecraft.store.postgres import faults, feed, locks
-from statecraft.store.postgres.arrays import Blobs, Ints
+from statecraft.store.postgres.arrays import Blobs, Ints, Texts
 from statecraft.store.postgres.batch import batch
 from statecraft.store.skew import moved
 from statecraft.store.statements import Row, Statement
@@ -135,6 +135,9 @@ class Link:
             self._cursor.execute(locks.HEADS, (Blobs(heads),))
         if meters:
             self._cursor.execute(locks.METERS, (Ints(meters),))
+        # One alone has an order of its own: that of its one statement.
+        if len(writes) > 1 and (charged := locks.charged(writes)):
+            self._cursor.execute(locks.CHARGED, (Texts(charged),))
 
     def run(self, statement: Statement, rows: Sequence[Row]) -> int:
         known = batch(statement, self._server.dialect)
