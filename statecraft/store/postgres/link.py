@@ -15,8 +15,8 @@ from sqlalchemy.exc import InvalidRequestError
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
 from statecraft.store.postgres import faults, feed, locks
-from statecraft.store.postgres.arrays import Blobs, Ints, Texts
-from statecraft.store.postgres.batch import batch
+from statecraft.store.postgres.arrays import Blobs, Ints, Texts, TooMuch
+from statecraft.store.postgres.batch import Batch, batch
 from statecraft.store.skew import moved
 from statecraft.store.statements import Row, Statement
 from statecraft.store.writes import Step
@@ -38,7 +38,8 @@ PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 _BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ANNOUNCE = f", {feed.ANNOUNCE}".encode()
-_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
+_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
+"""By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's."""
 
 
 class Link:
@@ -145,11 +146,18 @@ class Link:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
-        values = zip(known.columns, zip(*rows, strict=True), strict=True)
-        self._cursor.execute(known.text, [send(column) for send, column in values])
-        touched = self._cursor.rowcount
+        touched = self._write(known, rows)
         self._woke = self._woke or (touched > 0 and known.wakes(rows))
         return touched
+
+    def _write(self, known: Batch, rows: Sequence[Row]) -> int:
+        values = zip(known.columns, zip(*rows, strict=True), strict=True)
+        try:
+            self._cursor.execute(known.text, [send(column) for send, column in values])
+        except TooMuch:
+            half = len(rows) // 2
+            return self._write(known, rows[:half]) + self._write(known, rows[half:])
+        return self._cursor.rowcount
 
     def execute(self, sql: str) -> None:
         self._cursor.execute(sql.encode())
@@ -175,19 +183,18 @@ class Link:
             self._drop()
 
     def commit(self) -> None:
-        backend = self._raw.info.backend_pid
         try:
             self._cursor.execute("COMMIT")
         except psycopg.Error as error:
             if not faults.lost(error):
                 raise
-            self._find_out(error, backend)
+            self._find_out(error)
         if self._woke:
             self._server.hints.tell()
 
     # --- a commit without an answer ----------------------------------------------------------------------------------
 
-    def _find_out(self, error: psycopg.Error, backend: int) -> None:
+    def _find_out(self, error: psycopg.Error) -> None:
         """Return if the transaction was committed though nobody told us; raise `StoreUnavailable` if it was not, or if
         that cannot be told."""
         fate: str | None = None
@@ -197,7 +204,7 @@ class Link:
                 self._reconnect(error)
                 fate = self._fate()
                 if fate == "in progress":
-                    self._cursor.execute(_END_OF, (backend, self._xid))
+                    self._cursor.execute(_END_OF, (self._xid,))
                     continue
                 break
             except self._server.errors:
