@@ -15,7 +15,7 @@ from sqlalchemy.exc import InvalidRequestError
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
 from statecraft.store.postgres import faults, feed, locks
-from statecraft.store.postgres.arrays import Blobs, Ints
+from statecraft.store.postgres.arrays import Blobs, Ints, Texts, TooMuch
 from statecraft.store.postgres.batch import Batch, batch
 from statecraft.store.skew import moved
 from statecraft.store.statements import Row, Statement
@@ -40,7 +40,8 @@ _PIPELINES = psycopg.Pipeline.is_supported()
 
 _BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ANNOUNCE = f", {feed.ANNOUNCE}".encode()
-_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
+_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
+"""By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's."""
 
 
 class Link:
@@ -141,7 +142,10 @@ class Link:
         elif heads:
             self._pending.append((locks.HEADS, (Blobs(heads),)))
         if meters:
-            self._pending.append((locks.METERS, (Ints(meters),)))
+            self._pending.append((locks.METERS, (Ints(meters),))
+        # One alone has an order of its own: that of its one statement.
+        if len(writes) > 1 and (charged := locks.charged(writes)):
+            self._cursor.execute(locks.CHARGED, (Texts(charged),)))
 
     def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
         prepared = [self._ready(statement, rows) for statement, rows in work]
@@ -159,8 +163,7 @@ class Link:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
-        values = zip(known.columns, zip(*rows, strict=True), strict=True)
-        return known, rows, [send(column) for send, column in values]
+        return , rows
 
     def _send(self, work: Sequence[tuple[str | bytes, Sequence[object]]]) -> tuple[list[psycopg.Cursor[Any]], Exception | None]:
         """Run all in order, in one trip; answer those that succeeded, and what the next one failed with."""
@@ -170,17 +173,25 @@ class Link:
             with self._raw.pipeline() if len(work) > 1 and _PIPELINES else nullcontext():
                 for text, values in work:
                     sent.append(cursor := self._new())
-                    cursor.execute(text, values)
-        except Exception as error:  # noqa: BLE001  # It is raised after the answers of those before it.
+                    cursor.execute(text, valuesexcept Exception as error:  # noqa: BLE001  # It is raised after the answers of those before it.
             failed = error
         return [cursor for cursor in sent if cursor.statusmessage is not None], failed
 
     def _flush(self) -> None:
         """Run what waits to be sent."""
-        waiting, self._pending = self._pending, []
+        waiting, self._pending = self._pending, []_write(known, rows)
         _, failed = self._send(waiting)
         if failed is not None:
             raise failed
+
+    def _write(self, known: Batch, rows: Sequence[Row]) -> int:
+        values = zip(known.columns, zip(*rows, strict=True), strict=True)
+        try:
+            self._cursor.execute(known.text, [send(column) for send, column in values])
+        except TooMuch:
+            half = len(rows) // 2
+            return self._write(known, rows[:half]) + self._write(known, rows[half:])
+        return self._cursor.rowcount
 
     def execute(self, sql: str) -> None:
         self._flush()
@@ -209,20 +220,19 @@ class Link:
             self._drop()
 
     def commit(self) -> None:
-        self._flush()
-        backend = self._raw.info.backend_pid
-        try:
+self._flush()
+                try:
             self._cursor.execute("COMMIT")
         except psycopg.Error as error:
             if not faults.lost(error):
                 raise
-            self._find_out(error, backend)
+            self._find_out(error)
         if self._woke:
             self._server.hints.tell()
 
     # --- a commit without an answer ----------------------------------------------------------------------------------
 
-    def _find_out(self, error: psycopg.Error, backend: int) -> None:
+    def _find_out(self, error: psycopg.Error) -> None:
         """Return if the transaction was committed though nobody told us; raise `StoreUnavailable` if it was not, or if
         that cannot be told."""
         fate: str | None = None
@@ -232,7 +242,7 @@ class Link:
                 self._reconnect(error)
                 fate = self._fate()
                 if fate == "in progress":
-                    self._cursor.execute(_END_OF, (backend, self._xid))
+                    self._cursor.execute(_END_OF, (self._xid,))
                     continue
                 break
             except self._server.errors:
