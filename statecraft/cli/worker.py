@@ -61,8 +61,8 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
     async def main() -> Exit:
         from statecraft.runtime import Runtime
 
-        machines = [target.machine for target in found]
-        async with Runtime(session.database.url, machines=machines, llm=models, settings=settings) as rt:
+        machines, database = [target.machine for target in found], session.database
+        async with Runtime(database.url, machines=machines, llm=models, settings=settings, migrate=database.migrate) as rt:
             await work(rt, found, drain, grace)
         return Exit.DONE
 
