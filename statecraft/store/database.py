@@ -115,8 +115,9 @@ class Database(Protocol):
         """Statements that follow the tables: the rules that no constraint can say."""
         ...
 
-    def reader(self) -> AbstractContextManager[sa.Connection]:
-        """A consistent view of the database, for a `with` block."""
+    def reader(self, *, indexed: bool = False) -> AbstractContextManager[sa.Connection]:
+        """A consistent view of the database, for a `with` block; `indexed` for questions that indexes answer, asked all the
+        time."""
         ...
 
     def feed_end(self, sql: sa.Connection, /) -> int | None:

@@ -212,7 +212,8 @@ class Sqlite:
     def rules(self) -> list[str]:
         return triggers()
 
-    def reader(self) -> Reading:
+    def reader(self, *, indexed: bool = False) -> Reading:
+        del indexed  # Plans are made by what there are indexes for.
         return Reading(self._reader, self._gate)
 
     def feed_end(self, _: sa.Connection) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import cast
@@ -28,6 +29,8 @@ __all__ = ["ANY", "Worker"]
 
 _AT_ONCE = 100
 """Most runs claimed in one write."""
+STUBBORN = 2.0
+"""Seconds of the real clock in which a handler that was cancelled must end. Then nobody waits for it any more."""
 
 
 class Worker(Hands):
@@ -59,14 +62,24 @@ class Worker(Hands):
         tasks = [*self._loops, *(task for _, task in self._driving.values())]
         for run_id in list(self._driving):
             self._lose(run_id, "this runtime is closing")
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._cut_off(tasks)
         try:
             await self._hand_back()
             await self.counts.end(self.definitions.values())
         except StoreError as error:
             self._trouble("hand back", error)  # The leases end by themselves.
+
+    async def _cut_off(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Cancel these and see them end. A handler that goes on all the same can write nothing more and makes no call."""
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=STUBBORN)
+        for held, task in list(self._driving.values()):
+            if not task.done():
+                self._let_go(held)
+                told = {"run_id": held.id, "state": held.state, "why": "its handler goes on although it was cancelled"}
+                trace.emit("run.stuck", told, level=logging.WARNING)
 
     async def _hand_back(self) -> None:
         """Make all runs that are ours ready for others, those that were just being claimed included: writes are applied
@@ -143,12 +156,14 @@ class Worker(Hands):
         await self._idle.wait()
 
     async def _take_all(self, taken: Sequence[RunRecord], claimed_at: int) -> None:
-        for run in taken:
-            try:
-                await self._take(run, claimed_at)
-            except StoreError as error:  # The others may be well; this one's lease ends, and it is claimed again.
+        """Bring all of them into memory at once, so that the store reads them in one go."""
+        ends = await asyncio.gather(*(self._take(run, claimed_at) for run in taken), return_exceptions=True)
+        for run, error in zip(taken, ends, strict=True):
+            if isinstance(error, StoreError):  # The others may be well; this one's lease ends, and it is claimed again.
                 self.failures[bytes.fromhex(run.id)] = error
                 self._trouble("take", error)
+            elif error is not None:
+                raise error
             else:
                 self._troubles.pop("take", None)
 
@@ -169,7 +184,9 @@ class Worker(Hands):
             self.abandon(run_id, why)
 
     async def _renew(self) -> None:
-        now, epochs = self._clock.now(), {run_id: held.epoch for run_id, (held, _) in self._driving.items()}
+        now = self._clock.now()
+        # A handler may go on after its run was given up here: that run is for others, and its lease must end.
+        epochs = {run_id: held.epoch for run_id, (held, _) in self._driving.items() if held.visit.over is None}
         self.counts.tell(len(self._driving), self.definitions.values())
         if epochs:
             renew = port.Renew(tuple(epochs.items()), now + micros(self._settings.lease))

@@ -9,9 +9,12 @@ from typing import Any, cast
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from statecraft.errors import StoreFull, StoreUnavailable, WriteRefused
 from statecraft.records import RunFilter
+from statecraft.store import apply
+from statecraft.store.look import look
 from statecraft.store.port import ClaimDue
 from statecraft.store.postgres import Postgres, faults, parse
 from statecraft.store.postgres.link import PAUSES, Link
@@ -112,6 +115,43 @@ def test_a_connection_lost_while_the_guilty_write_is_looked_for_fails_the_batch_
         assert {run.seq for run in await store.runs(RunFilter())} == {0}
 
     asyncio.run(opened_with(fleet_url, story))
+
+
+def test_a_connection_lost_in_the_middle_of_a_read_fails_that_read_and_the_next_one_is_answered(fleet_url: str) -> None:
+    def cut(sql: sa.Connection) -> object:
+        sql.exec_driver_sql("SELECT 1")
+        ask(fleet_url, OTHERS)
+        return sql.exec_driver_sql("SELECT 1").scalar()
+
+    async def story(store: SqlStore) -> None:
+        run = await begun(store)
+        for read in (store._read, store._read_on):
+            with pytest.raises(StoreUnavailable) as told:
+                await read(cut)
+            assert "stopped working" not in str(told.value)
+            assert await read(lambda sql: sql.exec_driver_sql("SELECT 7").scalar()) == 7
+        await store.submit(run.move("more"))
+
+    within(fleet_url, story)
+
+
+def test_a_connection_lost_while_a_write_looks_first_fails_the_batch_and_the_next_one_lands(
+    fleet_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*given: Any) -> object:
+        ask(fleet_url, OTHERS)
+        return look(*given)
+
+    async def story(store: SqlStore) -> None:
+        runs = [await begun(store, ready()) for _ in range(3)]
+        claim = ClaimDue("me", 5, 10**15, (runs[0].machine,), 9)
+        with monkeypatch.context() as patch:
+            patch.setattr(apply, "look", cut)
+            outcomes = await asyncio.gather(*map(store.submit, [claim, claim]), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+        assert len(cast("list[Any]", await store.submit(claim))) == 3
+
+    within(fleet_url, story)
 
 
 # --- lost during a commit ---------------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 15
 """A writer that stands still in the middle of a transaction for longer was stopped; what it holds is needed by others."""
 
-SETTINGS = f"""
-SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';
-SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
-"""
-"""A writer goes by indexes only. Plans are kept, and one made while a table was small would read all of it for ever."""
+BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+"""Plans are kept, and one made while a table was small would read all of it for ever."""
+
+SETTINGS = f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'; {BY_INDEX}"
+"""Of a writer."""
 
 PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds before each attempt to find out what became of a commit."""
