@@ -193,7 +193,7 @@ class Runtime(Scheduling, Redriving):
         `priority` goes first. With `at` or `delay` it waits until then; its deadline and other bounds of time count from
         there, or from when somebody resumes it before. Raises `InvalidPayload` if `data` is not of the machine's data
         type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant or queue,
-        one of those, an a key that no database keeps, or `at` without a time zone or a key that begins with `schedule:` or `child:`.
+        for a name that no database keeps, for `at` without a time zone, or for a key that begins with `schedule:` or `child:`.
         """
         definition = machine.definition
         now = self._clock.now()

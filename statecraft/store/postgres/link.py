@@ -142,10 +142,10 @@ class Link:
         elif heads:
             self._pending.append((locks.HEADS, (Blobs(heads),)))
         if meters:
-            self._pending.append((locks.METERS, (Ints(meters),))
+            self._pending.append((locks.METERS, (Ints(meters),)))
         # One alone has an order of its own: that of its one statement.
         if len(writes) > 1 and (charged := locks.charged(writes)):
-            self._cursor.execute(locks.CHARGED, (Texts(charged),)))
+            self._pending.append((locks.CHARGED, (Texts(charged),)))
 
     def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
         prepared = [self._ready(statement, rows) for statement, rows in work]
@@ -154,7 +154,13 @@ class Link:
         for (known, rows, _), cursor in zip(prepared, done[len(waiting) :], strict=False):
             self._woke = self._woke or (cursor.rowcount > 0 and known.wakes(rows))
             yield cursor.rowcount
-        if failed is not None:
+        if isinstance(failed, TooMuch):
+            at = len(done) - len(waiting)
+            statement, rows = work[at]
+            half = len(rows) // 2
+            yield sum(self.run([(statement, rows[:half]), (statement, rows[half:])]))
+            yield from self.run(work[at + 1 :])
+        elif failed is not None:
             raise failed
 
     def _ready(self, statement: Statement, rows: Sequence[Row]) -> tuple[Batch, Sequence[Row], Sequence[object]]:
@@ -163,7 +169,8 @@ class Link:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
-        return , rows
+        values = zip(known.columns, zip(*rows, strict=True), strict=True)
+        return known, rows, [send(column) for send, column in values]
 
     def _send(self, work: Sequence[tuple[str | bytes, Sequence[object]]]) -> tuple[list[psycopg.Cursor[Any]], Exception | None]:
         """Run all in order, in one trip; answer those that succeeded, and what the next one failed with."""
@@ -173,25 +180,17 @@ class Link:
             with self._raw.pipeline() if len(work) > 1 and _PIPELINES else nullcontext():
                 for text, values in work:
                     sent.append(cursor := self._new())
-                    cursor.execute(text, valuesexcept Exception as error:  # noqa: BLE001  # It is raised after the answers of those before it.
+                    cursor.execute(text, values)
+        except Exception as error:  # noqa: BLE001  # It is raised after the answers of those before it.
             failed = error
         return [cursor for cursor in sent if cursor.statusmessage is not None], failed
 
     def _flush(self) -> None:
         """Run what waits to be sent."""
-        waiting, self._pending = self._pending, []_write(known, rows)
+        waiting, self._pending = self._pending, []
         _, failed = self._send(waiting)
         if failed is not None:
             raise failed
-
-    def _write(self, known: Batch, rows: Sequence[Row]) -> int:
-        values = zip(known.columns, zip(*rows, strict=True), strict=True)
-        try:
-            self._cursor.execute(known.text, [send(column) for send, column in values])
-        except TooMuch:
-            half = len(rows) // 2
-            return self._write(known, rows[:half]) + self._write(known, rows[half:])
-        return self._cursor.rowcount
 
     def execute(self, sql: str) -> None:
         self._flush()
@@ -220,8 +219,8 @@ class Link:
             self._drop()
 
     def commit(self) -> None:
-self._flush()
-                try:
+        self._flush()
+        try:
             self._cursor.execute("COMMIT")
         except psycopg.Error as error:
             if not faults.lost(error):
