@@ -61,6 +61,16 @@ def check_place(tenant: str | None, queue: str, priority: int, key: str | None =
         raise ConfigError(f"a priority is a number of 32 bits, not {priority}")
 
 
+_RESERVED = ("schedule:", "child:")
+
+
+def check_key(key: str | None) -> None:
+    """Raises `ConfigError` for a start key that schedules or child runs may need: theirs would be taken for yours."""
+    taken = next((each for each in _RESERVED if key is not None and key.startswith(each)), None)
+    if taken is not None:
+        raise ConfigError(f"keys that begin with {taken!r} are given by the library, not by you: {str(key)[:120]!r}")
+
+
 def head_until(now: int, begins: int) -> port.Head:
     """The head of a run that nobody holds yet: ready, or waiting for its time."""
     if begins <= now:

@@ -152,9 +152,10 @@ class Applier:
         return answers
 
     def _put(self, rows: Rows) -> None:
-        for statement in s.IN_ORDER:
-            if rows.get(statement):
-                self._run(statement, rows[statement])
+        work = [(statement, rows[statement]) for statement in s.IN_ORDER if rows.get(statement)]
+        for (statement, given), touched in zip(work, self._link.run(work), strict=True):
+            if statement.exact and touched != len(given):
+                raise Short(statement)
 
     def _look(self, write: Step, rows: Rows) -> Outcome:
         """The rows of a write that looks first. If it is refused, nothing was written, so the others may go on."""
@@ -186,11 +187,6 @@ class Applier:
                 answers.append(None)
             rows_of(write, rows)
         return answers
-
-    def _run(self, statement: s.Statement, rows: Sequence[s.Row]) -> None:
-        touched = self._link.run(statement, rows)
-        if statement.exact and touched != len(rows):
-            raise Short(statement)
 
     # --- what went wrong ---------------------------------------------------------------------------------------------
 

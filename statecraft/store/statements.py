@@ -55,22 +55,22 @@ class Query:
     costs many times what running it does."""
 
     def __init__(self, select: sa.Select[*tuple[Any, ...]], *order: str) -> None:
-        self._select = select
-        self._order = order
-        self._row: Any = namedtuple("Row", select.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024  # the select names them
+        self.select = select
+        self.order = order
+        self.row: Any = namedtuple("Row", select.selected_columns.keys())  # type: ignore[misc]  # noqa: PYI024  # the select names them
 
     def ask(self, sql: sa.Connection, *values: object) -> list[Any]:
         """Its rows, with a field for each column; `values` in the order given to the query."""
         text = _COMPILED.get((self, sql.dialect.name)) or self._compile(sql)
         cursor = sql.connection.cursor()
         cursor.execute(text, values)
-        found = list(map(self._row._make, cursor.fetchall()))
+        found = list(map(self.row._make, cursor.fetchall()))
         cursor.close()
         return found
 
     def _compile(self, sql: sa.Connection) -> str:
-        compiled = self._select.compile(dialect=sql.dialect)
-        assert tuple(getattr(compiled, "positiontup", ())) == self._order, self._order
+        compiled = self.select.compile(dialect=sql.dialect)
+        assert tuple(getattr(compiled, "positiontup", ())) == self.order, self.order
         return _COMPILED.setdefault((self, sql.dialect.name), str(compiled))
 
 

@@ -13,12 +13,17 @@ from statecraft.store.writes import Step
 
 HEADS = "SELECT count(*) FROM (SELECT FROM runs WHERE run_id = ANY(%s::bytea[]) ORDER BY run_id FOR NO KEY UPDATE) AS held"
 
-HEADS_AND_PARENTS = """
+HEADS_AND_FAMILIES = """
+WITH RECURSIVE given AS (SELECT unnest(%s::bytea[]) AS run_id), below AS (
+    SELECT runs.run_id FROM runs JOIN given ON runs.parent = given.run_id WHERE finished_at IS NULL
+    UNION ALL SELECT runs.run_id FROM runs JOIN below ON runs.parent = below.run_id WHERE finished_at IS NULL
+)
 SELECT count(*) FROM (SELECT FROM runs WHERE run_id IN (
-    SELECT unnest(%s::bytea[]) UNION SELECT parent FROM runs WHERE run_id = ANY(%s::bytea[])
+    SELECT unnest(%s::bytea[]) UNION SELECT parent FROM runs JOIN given USING (run_id) UNION SELECT run_id FROM below
 ) ORDER BY run_id FOR NO KEY UPDATE) AS held
 """
-"""Also the parents of the runs that end: whether they wait already decides who wakes whom."""
+"""Also the parents of the runs that end: whether they wait already decides who wakes whom. And all that runs below them, which
+ends with them: taken later, out of order, these would deadlock with a batch of somebody who ends them at the same time."""
 
 CHARGED = "SELECT count(*) FROM (SELECT FROM meters WHERE meter = ANY(%s::text[]) ORDER BY meter FOR NO KEY UPDATE) AS held"
 """Two batches that charge the same meters write them in other orders, call by call; they would wait for each other crosswise.

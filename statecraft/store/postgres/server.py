@@ -18,7 +18,7 @@ from statecraft.store.postgres import faults, feed, rules
 from statecraft.store.postgres.address import Target, connect, parse
 from statecraft.store.postgres.clocks import Skew
 from statecraft.store.postgres.hints import Hints
-from statecraft.store.postgres.link import SETTINGS, Link
+from statecraft.store.postgres.link import BY_INDEX, SETTINGS, Link
 
 __all__ = ["OLDEST", "Postgres", "parse"]
 
@@ -45,6 +45,7 @@ class Postgres:
         self._pause = pause or threading.Event().wait
         self._writer = self._engine(lambda: connect(target, SETTINGS), sa.pool.NullPool)
         self._reader = self._engine(lambda: connect(target), sa.pool.QueuePool)
+        self._quick = self._engine(lambda: connect(target, BY_INDEX), sa.pool.QueuePool)
 
     def _engine(self, creator: Callable[[], psycopg.Connection[Any]], pool: type[sa.Pool]) -> sa.Engine:
         return sa.create_engine(
@@ -94,8 +95,8 @@ class Postgres:
     def rules(self) -> list[str]:
         return rules.statements()
 
-    def reader(self) -> Reading:
-        return Reading(self._reader)
+    def reader(self, *, indexed: bool = False) -> Reading:
+        return Reading(self._quick if indexed else self._reader)
 
     def feed_end(self, sql: sa.Connection) -> int:
         return feed.end(sql)
@@ -115,6 +116,7 @@ class Postgres:
     def dispose(self) -> None:
         self.hints.close()
         self._reader.dispose()
+        self._quick.dispose()
         self._writer.dispose()
 
 
@@ -142,10 +144,10 @@ class Reading:
             raise
 
     def __exit__(self, *error: object) -> None:
-        raw = cast("psycopg.Connection[Any]", self._sql.connection.dbapi_connection)
-        if not raw.closed:
-            with suppress(*Postgres.errors):
-                raw.execute("ROLLBACK")
+        with suppress(*Postgres.errors, InvalidRequestError):  # So SQLAlchemy calls a connection that was lost in between.
+            raw = self._sql.connection.dbapi_connection
+            if raw is not None and not cast("psycopg.Connection[Any]", raw).closed:
+                cast("psycopg.Connection[Any]", raw).execute("ROLLBACK")
         self._leave()
 
     def _leave(self) -> None:
