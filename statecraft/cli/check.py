@@ -135,7 +135,9 @@ def _database(session: Session) -> Fact:
 
     try:
         if path is None and schema_of(session.database.url)[0] is None:
-            return Fact("database", True, f"{where}: reachable, without tables; `statecraft migrate` or the first start makes them")
+            return Fact(
+                "database", True, f"{where}: reachable, without tables; `statecraft migrate` or the first start makes them"
+            )
         run_async(main)
     except StatecraftError as error:
         return Fact("database", False, f"{where}: {one_line(error)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -37,8 +37,6 @@ from statecraft.store.port import (
     Redrive,
     Release,
     Renew,
-    Reserve,
-    Settle,
     Write,
 )
 from statecraft.store.sql import SqlStore
@@ -52,6 +50,8 @@ CHANCE = st.integers(0, 2**32 - 1).map(Random)
 LEASE = 10
 OWNERS = ("ann", "ann", "bob")
 """The name of each worker; two of them share one, as a process does that claims again what it forgot."""
+STORES = (0, 0, 1)
+"""The store of each worker: one for each process."""
 LIMIT = 4
 """What every budget allows."""
 MOST = 6
@@ -151,7 +151,9 @@ class Fleet(RuleBasedStateMachine):
                 self.world = world
                 break
         else:
-            self.place.wrong.append(f"{[(act.worker, act.write, answer) for act, answer in zip(acts, answers, strict=True)]}: {why}")
+            self.place.wrong.append(
+                f"{[(act.worker, act.write, answer) for act, answer in zip(acts, answers, strict=True)]}: {why}"
+            )
             raise AssertionError(self.place.wrong[-1])
         for act, answer in zip(acts, answers, strict=True):
             self.remember(act, answer)
@@ -200,7 +202,7 @@ class Fleet(RuleBasedStateMachine):
 
     def draw(self, chance: Random, kind: str, busy: Act | None = None) -> Act | None:
         """A write of some kind, on what another writer is busy with rather than not."""
-        worker, runs = chance.randrange(3), list(self.world.runs)
+        worker, runs = self.somebody(chance, busy), list(self.world.runs)
         same = [] if busy is None else [run for run in runs if run == self.about(busy)] * 2 * len(runs)
         run = chance.choice(runs + same)
         match kind:
@@ -218,11 +220,11 @@ class Fleet(RuleBasedStateMachine):
                 return self.claiming(chance, worker)
             case "release":
                 release = Release(self.owner(worker), self.now)
-                return Act(release, lambda world, answer, exact: world.released(release, answer, exact=exact))
+                return Act(release, lambda world, answer, exact: world.released(release, answer, exact=exact), worker)
             case "renew":
                 held = tuple((run_id, story.epoch) for (who, run_id), story in self.memory.items() if who == worker)
                 renew = Renew(held, self.now + LEASE)
-                return Act(renew, lambda world, answer, exact: world.renewed(renew, answer, exact=exact))
+                return Act(renew, lambda world, answer, exact: world.renewed(renew, answer, exact=exact), worker)
             case "cancel":
                 cancel = Cancel(run, self.now, "eve", "enough")
                 return Act(cancel, lambda world, answer, exact: world.cancelled(cancel, answer, exact=exact))
@@ -233,6 +235,14 @@ class Fleet(RuleBasedStateMachine):
                 return self.redriving(run)
             case _:
                 return self.from_memory(chance, kind, busy)
+
+    @staticmethod
+    def somebody(chance: Random, busy: Act | None) -> int:
+        """A worker, and rather one of another process than the one that is busy."""
+        others = [
+            each for each in range(3) if busy is not None and busy.worker is not None and STORES[each] != STORES[busy.worker]
+        ]
+        return chance.choice([0, 1, 2, *others * 2])
 
     def owner(self, worker: int) -> str:
         return OWNERS[worker] + self.label
@@ -281,9 +291,7 @@ class Fleet(RuleBasedStateMachine):
 
         return Act(write, judge, key[0], key, story)
 
-    def writing(
-        self, chance: Random, kind: str, story: Story
-    ) -> tuple[Write, Callable[[FleetWorld, Expected, object], None]]:
+    def writing(self, chance: Random, kind: str, story: Story) -> tuple[Write, Callable[[FleetWorld, Expected, object], None]]:
         request = f'"{story.seq}.{len(story.calls)}"'
         meter = f"{chance.choice('mn')}{self.label}" if kind in ("reserve", "settle", "call") else ""
         match kind:
@@ -367,9 +375,8 @@ class Fleet(RuleBasedStateMachine):
 
     @staticmethod
     def store_of(act: Act, other: int) -> int:
-        """Who holds a run reserves and records through one store."""
-        reserves = isinstance(act.write, Reserve | Settle | Call)
-        return act.worker if reserves and act.worker is not None else other
+        """Each process has one store, whose writes are applied in order; people may use any."""
+        return other if act.worker is None else STORES[act.worker]
 
     @rule()
     def time_passes(self) -> None:

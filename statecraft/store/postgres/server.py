@@ -25,6 +25,9 @@ __all__ = ["OLDEST", "Postgres", "parse"]
 OLDEST = 14
 """The oldest PostgreSQL that is still maintained."""
 
+_EVERY_CHARACTER = (None, "UTF8", "SQL_ASCII")
+"""Encodings that keep any text. (The last one keeps bytes as they come, and ours are UTF-8; a pooler may tell none.)"""
+
 _SCHEMA_LOCK = 0x5747_4352_4146_5400
 """Number of the advisory lock under which a schema is made."""
 
@@ -79,6 +82,12 @@ class Postgres:
         if int(version[0]) < OLDEST:
             found = ".".join(map(str, version))
             raise StoreUnavailable(f"{self.target} runs PostgreSQL {found}; this needs {OLDEST} or newer: upgrade the server")
+        raw = cast("psycopg.Connection[Any]", link.sql.connection.dbapi_connection)
+        encoding = raw.info.parameter_status("server_encoding")
+        if encoding not in _EVERY_CHARACTER:
+            raise StoreUnavailable(
+                f"{self.target} keeps texts as {encoding}, which lacks characters; make it with `createdb -E UTF8 -T template0`"
+            )
 
     def hold_schema(self, link: database.Link) -> None:
         link.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
