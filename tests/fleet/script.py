@@ -170,13 +170,13 @@ parcel.transitions(
 errand = Machine("errand", data=Errand, budget=Budget(50_000, money="1.00", calls=8))
 
 
-def too_heavy(event: Sorted, data: Errand) -> bool:  # noqa: ARG001
+def too_heavy(event: Sorted, data: Errand) -> bool:
     """More than anybody carries."""
     return event.weight > 100
 
 
 def _of(kind: str) -> Any:
-    def guard(event: Sorted, data: Errand) -> bool:  # noqa: ARG001
+    def guard(event: Sorted, data: Errand) -> bool:
         return data.kind == kind
 
     guard.__name__ = f"is_{kind}"
@@ -227,7 +227,7 @@ async def spending(run: Run[Errand]) -> Told:
 
 
 @errand.state()
-async def refusing(run: Run[Errand]) -> Refused:  # noqa: ARG001
+async def refusing(run: Run[Errand]) -> Refused:
     return Refused()
 
 
@@ -304,7 +304,7 @@ class Names(RandomIds):
         super().__init__()
         self.next: int | None = None
 
-    def run_id(self, now: int) -> bytes:  # noqa: ARG002
+    def run_id(self, now: int) -> bytes:
         number, self.next = self.next, None
         return b"script" + (99 if number is None else number).to_bytes(10, "big")
 
@@ -347,7 +347,7 @@ async def keep_up(rt: Runtime, clock: ManualClock, common: Any) -> None:
 def play_along(url: str, folder: str, common: Any) -> None:
     """A worker in a process of its own, until it is ended."""
     outside.folder = Path(folder)
-    sys.stdout = sys.stderr = (Path(folder) / f"said by {os.getpid()}").open("w", buffering=1)  # noqa: SIM115
+    sys.stdout = sys.stderr = (Path(folder) / f"said by {os.getpid()}").open("w", buffering=1)
     asyncio.run(_play_along(url, common))
 
 
@@ -430,7 +430,11 @@ class Stage:
         for review in reviews:
             run = await rt.get(review.run_id)
             if review.kind == "gate":
-                verdict = Modify({"place": "Oslo"}) if (run.key, review.arguments) == ("plan again", {"place": "Rome"}) else Approve("go")
+                verdict = (
+                    Modify({"place": "Oslo"})
+                    if (run.key, review.arguments) == ("plan again", {"place": "Rome"})
+                    else Approve("go")
+                )
                 await rt.decide(run.id, verdict, by="ann", review=review.id)
             else:
                 await rt.send(run.id, Yes(said=["by ann"]) if run.key == "yes" else Refused(), by="ann")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -151,7 +151,9 @@ class Fleet(RuleBasedStateMachine):
                 self.world = world
                 break
         else:
-            self.place.wrong.append(f"{[(act.worker, act.write, answer) for act, answer in zip(acts, answers, strict=True)]}: {why}")
+            self.place.wrong.append(
+                f"{[(act.worker, act.write, answer) for act, answer in zip(acts, answers, strict=True)]}: {why}"
+            )
             raise AssertionError(self.place.wrong[-1])
         for act, answer in zip(acts, answers, strict=True):
             self.remember(act, answer)
@@ -237,7 +239,9 @@ class Fleet(RuleBasedStateMachine):
     @staticmethod
     def somebody(chance: Random, busy: Act | None) -> int:
         """A worker, and rather one of another process than the one that is busy."""
-        others = [each for each in range(3) if busy is not None and busy.worker is not None and STORES[each] != STORES[busy.worker]]
+        others = [
+            each for each in range(3) if busy is not None and busy.worker is not None and STORES[each] != STORES[busy.worker]
+        ]
         return chance.choice([0, 1, 2, *others * 2])
 
     def owner(self, worker: int) -> str:
@@ -289,9 +293,7 @@ class Fleet(RuleBasedStateMachine):
 
         return Act(write, judge, key[0], key, story)
 
-    def writing(
-        self, chance: Random, kind: str, story: Story
-    ) -> tuple[Write, Callable[[FleetWorld, Expected, object], None]]:
+    def writing(self, chance: Random, kind: str, story: Story) -> tuple[Write, Callable[[FleetWorld, Expected, object], None]]:
         request = f'"{story.seq}.{len(story.calls)}"'
         meter = f"{chance.choice('mmmn')}{self.label}" if kind in ("reserve", "settle", "call") else ""
         match kind:
