@@ -192,13 +192,13 @@ class Runtime(Scheduling, Redriving):
         budgets (`Settings.tenants`) and share of the queue (`Settings.shares`) it draws on. In its `queue`, a higher
         `priority` goes first. With `at` or `delay` it waits until then; its deadline and other bounds of time count from
         there, or from when somebody resumes it before. Raises `InvalidPayload` if `data` is not of the machine's data
-        type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant or queue, an
-        `at` without a time zone or a key that begins with `schedule:` or `child:`.
+        type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant or queue,
+        for a name that no database keeps, for `at` without a time zone, or for a key that begins with `schedule:` or `child:`.
         """
         definition = machine.definition
         now = self._clock.now()
         begins = beginning(now, at, delay)
-        check_place(tenant, queue, priority)
+        check_place(tenant, queue, priority, key)
         check_key(key)
         if type(data) is not definition.data_type:
             raise InvalidPayload(f"{definition.name} is started with {definition.data_type.__name__}, not {type(data).__name__}")

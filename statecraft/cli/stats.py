@@ -48,11 +48,12 @@ def stats(session: Session, /, prometheus: bool, watch: float | None, target: st
     from statecraft.engine.settings import Settings
     from statecraft.runtime import Runtime
 
-    must_exist(session.database)
+    database = session.database
+    must_exist(database)
     settings: Settings = settings_for(load_target(target)) if target else Settings()
 
     async def main() -> Exit:
-        async with Runtime(session.database.url, settings=replace(settings, take="none")) as rt:
+        async with Runtime(database.url, settings=replace(settings, take="none"), migrate=database.migrate) as rt:
             while True:
                 _show(session, await rt.stats(), prometheus, again=watch is not None)
                 if watch is None:

@@ -61,10 +61,10 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
     async def main() -> Exit:
         from statecraft.runtime import Runtime
 
-        machines = [target.machine for target in found]
+        machines, database = [target.machine for target in found], session.database
         with on_signals(leaving):
-            async with Runtime(session.database.url, machines=machines, llm=models, settings=settings) as rt:
-                await work(rt, found, shown(session.database.url), drain, leaving)
+            async with Runtime(database.url, machines=machines, llm=models, settings=settings, migrate=database.migrate) as rt:
+                await work(rt, found, shown(database.url), drain, leaving)
         leaving.done()
         return Exit.DONE
 

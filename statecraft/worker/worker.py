@@ -162,12 +162,14 @@ class Worker(Hands):
         await self._idle.wait()
 
     async def _take_all(self, taken: Sequence[RunRecord], claimed_at: int) -> None:
-        for run in taken:
-            try:
-                await self._take(run, claimed_at)
-            except StoreError as error:  # The others may be well; this one's lease ends, and it is claimed again.
+        """Bring all of them into memory at once, so that the store reads them in one go."""
+        ends = await asyncio.gather(*(self._take(run, claimed_at) for run in taken), return_exceptions=True)
+        for run, error in zip(taken, ends, strict=True):
+            if isinstance(error, StoreError):  # The others may be well; this one's lease ends, and it is claimed again.
                 self.failures[bytes.fromhex(run.id)] = error
                 self._trouble("take", error)
+            elif error is not None:
+                raise error
             else:
                 self._troubles.pop("take", None)
 

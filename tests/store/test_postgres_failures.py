@@ -9,9 +9,12 @@ from typing import Any, cast
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from statecraft.errors import StoreFull, StoreUnavailable, WriteRefused
 from statecraft.records import RunFilter
+from statecraft.store import apply
+from statecraft.store.look import look
 from statecraft.store.port import ClaimDue
 from statecraft.store.postgres import Postgres, faults, parse
 from statecraft.store.postgres.link import PAUSES, Link
@@ -37,8 +40,20 @@ class Broken:
     """A cursor that does something in the place of one command."""
 
     def __init__(self, link: Link, command: str, instead: Callable[[Any], object]) -> None:
-        self._inner, self._command, self._instead = link._cursor, command, instead
+        self._link, self._command, self._instead = link, command, instead
+        self._inner, self._new = link._cursor, link._new
         link._cursor = cast("Any", self)
+        link._new = cast("Any", self.another)
+
+    def another(self) -> Any:
+        """As this one, over a cursor of its own."""
+        other = object.__new__(Broken)
+        other.__dict__ |= {**self.__dict__, "_inner": self._new()}
+        return other
+
+    def mend(self) -> None:
+        """Let every command through again."""
+        self._link._cursor, self._link._new = self._inner, self._new
 
     def execute(self, query: Any, *values: Any, **more: Any) -> Any:
         text = query.decode() if isinstance(query, bytes) else query
@@ -112,6 +127,43 @@ def test_a_connection_lost_while_the_guilty_write_is_looked_for_fails_the_batch_
         assert {run.seq for run in await store.runs(RunFilter())} == {0}
 
     asyncio.run(opened_with(fleet_url, story))
+
+
+def test_a_connection_lost_in_the_middle_of_a_read_fails_that_read_and_the_next_one_is_answered(fleet_url: str) -> None:
+    def cut(sql: sa.Connection) -> object:
+        sql.exec_driver_sql("SELECT 1")
+        ask(fleet_url, OTHERS)
+        return sql.exec_driver_sql("SELECT 1").scalar()
+
+    async def story(store: SqlStore) -> None:
+        run = await begun(store)
+        for read in (store._read, store._read_on):
+            with pytest.raises(StoreUnavailable) as told:
+                await read(cut)
+            assert "stopped working" not in str(told.value)
+            assert await read(lambda sql: sql.exec_driver_sql("SELECT 7").scalar()) == 7
+        await store.submit(run.move("more"))
+
+    within(fleet_url, story)
+
+
+def test_a_connection_lost_while_a_write_looks_first_fails_the_batch_and_the_next_one_lands(
+    fleet_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*given: Any) -> object:
+        ask(fleet_url, OTHERS)
+        return look(*given)
+
+    async def story(store: SqlStore) -> None:
+        runs = [await begun(store, ready()) for _ in range(3)]
+        claim = ClaimDue("me", 5, 10**15, (runs[0].machine,), 9)
+        with monkeypatch.context() as patch:
+            patch.setattr(apply, "look", cut)
+            outcomes = await asyncio.gather(*map(store.submit, [claim, claim]), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+        assert len(cast("list[Any]", await store.submit(claim))) == 3
+
+    within(fleet_url, story)
 
 
 # --- lost during a commit ---------------------------------------------------------------------------------------------
@@ -243,11 +295,11 @@ def test_a_full_disk_refuses_the_batch_and_the_next_one_lands(fleet_url: str) ->
 
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         runs = [await begun(store) for _ in range(2)]
-        inner, move = link._cursor, [run.move("more") for run in runs]
-        Broken(link, "INSERT INTO feed", full)
+        move = [run.move("more") for run in runs]
+        broken = Broken(link, "INSERT INTO feed", full)
         outcomes = await asyncio.gather(*map(store.submit, move), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreFull] * 2
-        link._cursor = inner
+        broken.mend()
         assert await asyncio.gather(*map(store.submit, move)) == [None] * 2
 
     asyncio.run(opened_with(fleet_url, story))
@@ -263,15 +315,14 @@ def test_writers_in_each_others_way_begin_anew_and_give_up_in_the_end(fleet_url:
 
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         run = await begun(store)
-        inner = link._cursor
-        Broken(link, "INSERT INTO feed", deadlock)
+        broken = Broken(link, "INSERT INTO feed", deadlock)
         await store.submit(run.move("more"))
         assert counted["times"] == 3
         move = run.move("more")
         with pytest.raises(StoreUnavailable, match="again and again"):
             await store.submit(move)
         assert counted["times"] == 3 + 6
-        link._cursor = inner
+        broken.mend()
         await store.submit(move)
 
     asyncio.run(opened_with(fleet_url, story))
