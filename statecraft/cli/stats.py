@@ -92,7 +92,7 @@ def _totals(found: Stats) -> list[str]:
     rows += [
         ("moves/s", pace),
         ("ended/s", ", ".join(f"{each.ended:.1f} in {gap_of(each.window)}" for each in found.pace)),
-        ("leases", f"{count(found.taken_over, 'run')} taken over, {count(found.refused, 'write')} refused, since ever"),
+        ("leases", f"{count(found.taken_over, 'run')} taken over, {count(found.refused, 'write')} refused so far"),
         ("schedules", f"{found.schedules}, next {_at(found.schedule_next, found.at)}" if found.schedules else ""),
         ("outbox", each_of((each.channel, each.deliveries) for each in found.outbox)),
     ]
