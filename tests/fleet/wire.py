@@ -48,7 +48,9 @@ class Wire:
     def url(self) -> str:
         """The server through this wire."""
         who, _, _ = self._server.netloc.rpartition("@")
-        return urlunsplit(self._server._replace(netloc=f"{who}@127.0.0.1:{self._port}", query="sslmode=disable&gssencmode=disable"))
+        return urlunsplit(
+            self._server._replace(netloc=f"{who}@127.0.0.1:{self._port}", query="sslmode=disable&gssencmode=disable")
+        )
 
     def _serve(self, listening: Future[int]) -> None:
         self._thread_ended = threading.Event()
