@@ -26,6 +26,8 @@ EVENTS = frozenset(
         "run.dead",
         "run.lost",
         "run.cancelled",
+        "run.redriven",
+        "run.stuck",
         "transition",
         "call",
         "call.retry",

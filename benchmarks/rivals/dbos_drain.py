@@ -29,8 +29,10 @@ async def enqueue(url: str, runs: int) -> None:
 
 
 async def work(url: str) -> None:
-    """Take what is queued until the end of the program."""
+    """Take what is queued until the end of the program, once told to."""
     library, _ = launched(url)
+    print("ready", flush=True)
+    sys.stdin.readline()
     await library.register_queue_async(QUEUE, polling_interval_sec=0.1)
     await asyncio.get_running_loop().create_future()
 
@@ -39,6 +41,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         asyncio.run(enqueue(sys.argv[1], int(sys.argv[2])))
     else:
-        print("ready", flush=True)
-        sys.stdin.readline()
         asyncio.run(work(sys.argv[1]))

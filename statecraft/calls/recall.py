@@ -21,6 +21,7 @@ async def recall(call: Call, following: Next) -> Reply:
     try:
         reply = await following(call)
     except CallError as error:
+        error.name = call.name  # As it will be when it is recalled, whatever name a tool gave it.
         await visit.record(call, Recorded(False, failed(error), Usage(), None, error.attempts, call.name), started_at)
         raise
     paid = (reply.cost, reply.price_source, reply.charges)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,18 +14,18 @@ import click
 from statecraft import trace
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
+from statecraft.cli.leaving import Leaving, on_signals
 from statecraft.cli.logs import log_lines
 from statecraft.cli.span import Span
 from statecraft.cli.target import Target, load_target, model_for
 from statecraft.cli.verb import Session, Verb
 from statecraft.errors import ConfigError
+from statecraft.store import shown
 
 if TYPE_CHECKING:
     from statecraft.engine.settings import Settings
     from statecraft.llm.port import LLM
     from statecraft.runtime import Runtime
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +56,19 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
     settings = adjusted(agreed_settings(found), Options(**given))
     models = models_of(found, session)
 
+    leaving = Leaving(grace.total_seconds())
+
     async def main() -> Exit:
         from statecraft.runtime import Runtime
 
-        machines = [target.machine for target in found]
-        async with Runtime(session.database.url, machines=machines, llm=models, settings=settings) as rt:
-            await work(rt, found, drain, grace)
+        machines, database = [target.machine for target in found], session.database
+        with on_signals(leaving):
+            async with Runtime(database.url, machines=machines, llm=models, settings=settings, migrate=database.migrate) as rt:
+                await work(rt, found, shown(database.url), drain, leaving)
+        leaving.done()
         return Exit.DONE
 
-    with log_lines(session.screen.as_json):
+    with log_lines(session.screen.as_json), leaving:
         return run_async(main)
 
 
@@ -78,18 +80,18 @@ def _of_project(session: Session) -> tuple[str, ...]:
     return texts
 
 
-async def work(rt: Runtime, targets: Sequence[Target], drain: bool, grace: timedelta) -> None:
+async def work(rt: Runtime, targets: Sequence[Target], database: str, drain: bool, leaving: Leaving) -> None:
     """Work until a signal comes or, with `drain`, until nothing is left to do."""
-    stop, at_once = asyncio.Event(), asyncio.Event()
-    with on_signals(stop, at_once):
-        machines = ",".join(target.machine.name for target in targets)
-        queues = ",".join(rt.settings.queues)
-        trace.emit("worker.started", {"owner": rt.owner, "machines": machines, "queues": queues, "pid": os.getpid()})
-        await _first(stop.wait(), *((rt.idle(),) if drain else ()))
-        if stop.is_set():
-            trace.emit("worker.draining", {"owner": rt.owner, "grace": grace.total_seconds()})
-        await _first(rt.drain(grace), at_once.wait())
-    if at_once.is_set():
+    machines = ",".join(target.machine.name for target in targets)
+    queues = ",".join(rt.settings.queues)
+    trace.emit(
+        "worker.started", {"owner": rt.owner, "machines": machines, "queues": queues, "database": database, "pid": os.getpid()}
+    )
+    await _first(leaving.asked.wait(), *((rt.idle(),) if drain else ()))
+    if leaving.asked.is_set():
+        trace.emit("worker.draining", {"owner": rt.owner, "grace": leaving.grace})
+    await _first(rt.drain(timedelta(seconds=leaving.grace)), leaving.at_once.wait())
+    if leaving.at_once.is_set():
         await rt.drain(timedelta(0))
     counts = {name.replace(" ", "_"): count for name, count in rt.counts.items()}
     trace.emit("worker.stopped", {"owner": rt.owner, **counts})
@@ -106,23 +108,6 @@ async def _first(*things: Any) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextmanager
-def on_signals(stop: asyncio.Event, at_once: asyncio.Event) -> Iterator[None]:
-    """Set `stop` at the first signal and `at_once` at the second."""
-
-    def told() -> None:
-        (at_once if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for each in SIGNALS:
-        loop.add_signal_handler(each, told)
-    try:
-        yield
-    finally:
-        for each in SIGNALS:
-            loop.remove_signal_handler(each)
 
 
 def agreed_settings(targets: Sequence[Target]) -> Settings:

@@ -88,7 +88,7 @@ def adjust(sql: sa.Connection, write: Adjust, rows: Rows) -> object:
 
 
 _meter = t.meters.c.meter
-_OWN = Query(
+OWN = Query(
     sa.select(_meter, t.meters.c.used).where(
         sa.or_(
             *(sa.and_(_meter >= sa.bindparam(f"{what}_low"), _meter < sa.bindparam(f"{what}_high")) for what in ("run", "state"))
@@ -99,13 +99,12 @@ _OWN = Query(
     "state_low",
     "state_high",
 )
+"""What the meters of a run and of its states have been charged, by the meters' names; asked with `own_bounds`."""
 
 
-def used_by(sql: sa.Connection, run_id: bytes) -> dict[str, int]:
-    """What the meters of a run and of its states have been charged, by the meters' names."""
-    # A range of the primary key: `;` is the character after `:`.
-    bounds = (f"{what}:{run_id.hex()}{end}" for what in ("run", "state") for end in ":;")
-    return {row.meter: row.used for row in _OWN.ask(sql, *bounds)}
+def own_bounds(run_id: bytes) -> tuple[str, ...]:
+    """Where the meters of a run and of its states lie in the primary key: `;` is the character after `:`."""
+    return tuple(f"{what}:{run_id.hex()}{end}" for what in ("run", "state") for end in ":;")
 
 
 def used(sql: sa.Connection, meters: Sequence[str]) -> dict[str, int]:

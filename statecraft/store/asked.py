@@ -11,18 +11,14 @@ from statecraft.store import rows
 from statecraft.store import tables as t
 from statecraft.store.statements import Query
 
-_OF_VISIT = Query(
+OF_VISIT = Query(
     sa.select(t.call_reviews)
     .where(t.call_reviews.c.run_id == sa.bindparam("run_id"), t.call_reviews.c.seq == sa.bindparam("seq"))
     .order_by(t.call_reviews.c.round, t.call_reviews.c.requested_at),
     "run_id",
     "seq",
 )
-
-
-def of_visit(sql: sa.Connection, run_id: bytes, seq: int, state: str) -> tuple[ReviewRecord, ...]:
-    """Questions about calls of one visit to `state`, in order of rounds."""
-    return tuple(rows.call_review_record(row, state) for row in _OF_VISIT.ask(sql, run_id, seq))
+"""Questions about calls of one visit, in order of rounds."""
 
 
 def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[ReviewRecord]:

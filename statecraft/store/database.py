@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,11 +41,13 @@ class Link(Protocol):
         ...
 
     def hold(self, writes: Sequence[Step]) -> None:
-        """Keep what these writes look at as it is until the transaction ends, against every other writer."""
+        """Keep what these writes look at as it is, from the next statement on, until the transaction ends, against every other
+        writer."""
         ...
 
-    def run(self, statement: Statement, rows: Sequence[Row]) -> int:
-        """Run one statement for each row; answer how many rows of the database it touched."""
+    def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
+        """Run statements, each for all its rows; answer for each how many rows of the database it touched. What fails is
+        raised in its place, after the answers of those before it."""
         ...
 
     def commit(self) -> None:
@@ -115,8 +117,9 @@ class Database(Protocol):
         """Statements that follow the tables: the rules that no constraint can say."""
         ...
 
-    def reader(self) -> AbstractContextManager[sa.Connection]:
-        """A consistent view of the database, for a `with` block."""
+    def reader(self, *, indexed: bool = False) -> AbstractContextManager[sa.Connection]:
+        """A consistent view of the database, for a `with` block; `indexed` for questions that indexes answer, asked all the
+        time."""
         ...
 
     def feed_end(self, sql: sa.Connection, /) -> int | None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from statecraft.store import statements as s
 from statecraft.store import tables as t
+from statecraft.store.each import ask_each
 from statecraft.store.statements import Query
 from statecraft.store.writes import Rows, note
 
@@ -49,8 +50,9 @@ _RELATED = _related()
 def follow(sql: sa.Connection, ended: Sequence[tuple[bytes, int]]) -> Rows:
     """The rows that follow from the end of runs; `sql` sees them ended. These may end others, which have followers too."""
     rows = Rows()
-    for run_id, at in ended:
-        if not _RELATED.ask(sql, run_id):
+    related = ask_each(_RELATED, sql, [(run_id,) for run_id, _ in ended])
+    for (run_id, at), anything in zip(ended, related, strict=True):
+        if not anything:
             continue
         rows[s.FREE].append((run_id,))
         rows[s.WAKE_PARENT].append((at, run_id, at))

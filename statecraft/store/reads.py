@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from statecraft.errors import NotFound
@@ -14,97 +12,13 @@ from statecraft.records import (
     RunFilter,
     RunRecord,
     TransitionRecord,
-    Usage,
 )
 from statecraft.store import rows
 from statecraft.store import tables as t
-from statecraft.store.accounts import used_by
-from statecraft.store.asked import of_visit
-from statecraft.store.claims import head, head_row
-from statecraft.store.port import Loaded, MachineSpec
-from statecraft.store.statements import Query
+from statecraft.store.claims import head
+from statecraft.store.port import MachineSpec
 
 _MOST_FOUND = 10
-
-
-_RUN_ID: sa.BindParameter[bytes] = sa.bindparam("run_id")
-_SEQ: sa.BindParameter[int] = sa.bindparam("seq")
-_SNAPSHOT = Query(sa.select(t.snapshots.c.seq, t.snapshots.c.data).where(t.snapshots.c.run_id == _RUN_ID), "run_id")
-_LINKS = Query(rows.TRANSITIONS.where(t.transitions.c.run_id == _RUN_ID, t.transitions.c.seq >= _SEQ), "run_id", "seq")
-_INPUT = Query(
-    sa.select(rows.PAYLOAD.label("payload"))
-    .select_from(rows.LINKED)
-    .where(t.transitions.c.run_id == _RUN_ID, t.transitions.c.seq == sa.literal_column("0")),
-    "run_id",
-)
-_PAST = Query(
-    sa.select(
-        t.transitions.c.target,
-        t.transitions.c.event,
-        sa.func.count().label("times"),
-        sa.func.sum(t.transitions.c.input_tokens).label("input_tokens"),
-        sa.func.sum(t.transitions.c.output_tokens).label("output_tokens"),
-    )
-    .where(t.transitions.c.run_id == _RUN_ID, t.transitions.c.seq < _SEQ)
-    .group_by(t.transitions.c.target, t.transitions.c.event),
-    "run_id",
-    "seq",
-)
-_CALLS = Query(rows.CALLS.where(t.calls.c.run_id == _RUN_ID, t.calls.c.seq == _SEQ), "run_id", "seq")
-_ATTEMPTS = Query(
-    sa.select(t.attempts).where(t.attempts.c.run_id == _RUN_ID, t.attempts.c.seq == _SEQ).order_by(t.attempts.c.no),
-    "run_id",
-    "seq",
-)
-
-
-def load(sql: sa.Connection, run_id: bytes) -> Loaded:
-    """All that is needed to go on with a run. Raises `NotFound`."""
-    row = head_row(sql, run_id)
-    run = rows.run_record(row)
-    kept = next(iter(_SNAPSHOT.ask(sql, run_id)), None)
-    since = 0 if kept is None else kept.seq
-    links = _LINKS.ask(sql, run_id, since)
-    first = links[0] if since == 0 else _INPUT.ask(sql, run_id)[0]
-    done = _CALLS.ask(sql, run_id, run.seq)
-    visits, events, usage = _past(sql, run_id, since, links)
-    return Loaded(
-        run=run,
-        machine=links[-1].machine,
-        input=first.payload,
-        snapshot=None if kept is None else (kept.seq, kept.data),
-        tail=tuple((link.seq, link.event, link.payload) for link in links[1:]),
-        visits=visits,
-        events=events,
-        entered_at=links[-1].at,
-        hash=links[-1].hash,
-        usage=sum((Usage(call.input_tokens, call.output_tokens) for call in done), usage),
-        calls=tuple(rows.call_record(call) for call in done),
-        call_hashes=tuple(call.hash for call in done),
-        attempts=tuple(rows.attempt_record(row) for row in _ATTEMPTS.ask(sql, run_id, run.seq)),
-        payload_bytes=sum(len(link.payload.encode()) for link in links[1:]),
-        snapshot_at=since,
-        draws=row.draws,
-        used=used_by(sql, run_id),
-        reviews=of_visit(sql, run_id, run.seq, run.state),
-        extra_steps=row.extra_steps,
-    )
-
-
-def _past(
-    sql: sa.Connection, run_id: bytes, since: int, links: Sequence[rows.Row]
-) -> tuple[dict[str, int], frozenset[str], Usage]:
-    """(visits by state, events seen, tokens of the visits that ended): summed up to `since`, then by the links at hand."""
-    visits: dict[str, int] = {}
-    events: set[str] = set()
-    inputs = outputs = 0
-    before = _PAST.ask(sql, run_id, since) if since else []
-    for row, times in (*((row, row.times) for row in before), *((link, 1) for link in links)):
-        visits[row.target] = visits.get(row.target, 0) + times
-        events.add(row.event)
-        inputs += row.input_tokens
-        outputs += row.output_tokens
-    return visits, frozenset(events), Usage(int(inputs), int(outputs))
 
 
 def find(sql: sa.Connection, prefix: str) -> list[str]:

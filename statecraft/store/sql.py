@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar, cast
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from statecraft.records import (
     TransitionRecord,
 )
 from statecraft.stats.figures import Figures
-from statecraft.store import accounts, asked, claims, dead, due, errands, figures, reads, reminders, schedules, schema
+from statecraft.store import accounts, asked, claims, dead, due, errands, figures, loading, reads, reminders, schedules, schema
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
@@ -62,7 +63,7 @@ class SqlStore:
         link = await asyncio.to_thread(schema.prepare, self._database, bring_up=self._migrate)
         self._link = link
         self._writer = Batched(Applier(link, self._database, self._probe).commit, "commit")
-        self._quick = Batched(self._ask, "read")
+        self._quick = Batched(partial(self._ask, indexed=True), "read")
         self._slow = Batched(self._ask, "read on")
 
     async def close(self) -> None:
@@ -105,17 +106,17 @@ class SqlStore:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _ask(self, questions: Sequence[Question]) -> list[object]:
+    def _ask(self, questions: Sequence[Question], *, indexed: bool = False) -> list[object]:
         """Answer all in one read transaction, so that they see the same database, and each by itself."""
         database = self._database
         try:
-            with database.reader() as sql:
-                return [_answer(sql, question, database.errors) for question in questions]
+            with database.reader(indexed=indexed) as sql:
+                return _answers(sql, questions, database.errors)
         except database.errors as error:
             told = database.translate(error)
             if len(questions) == 1 or database.lost(error) or not isinstance(told, WriteRefused):
                 return [told for _ in questions]
-        return [self._ask([question])[0] for question in questions]
+        return [self._ask([question], indexed=indexed)[0] for question in questions]
 
     async def _read(self, question: Callable[[sa.Connection], R]) -> R:
         return cast(R, await _open(self._quick).submit(question))
@@ -129,7 +130,7 @@ class SqlStore:
         return cast(R, later(found, -shift)) if shift else found
 
     async def load(self, run_id: bytes) -> Loaded:
-        loaded = await self._read(lambda sql: reads.load(sql, run_id))
+        loaded = await self._read(_Load(run_id))
         return replace(loaded, run=self._ours(loaded.run)) if self._database.shift else loaded
 
     async def run(self, run_id: bytes) -> RunRecord:
@@ -216,6 +217,27 @@ class SqlStore:
 
     async def verify(self, run_id: bytes) -> list[str]:
         return await self._read_on(lambda sql: verify(sql, run_id))
+
+
+@dataclass(frozen=True)
+class _Load:
+    """The question of all that is needed to go on with a run. Those that are asked together are answered together."""
+
+    run_id: bytes
+
+    def __call__(self, sql: sa.Connection) -> Loaded:
+        (found,) = loading.load(sql, [self.run_id])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def _answers(sql: sa.Connection, questions: Sequence[Question], passed_on: tuple[type[Exception], ...]) -> list[object]:
+    ids = list(dict.fromkeys(question.run_id for question in questions if isinstance(question, _Load)))
+    loaded = dict(zip(ids, loading.load(sql, ids), strict=True)) if ids else {}
+    return [
+        loaded[question.run_id] if isinstance(question, _Load) else _answer(sql, question, passed_on) for question in questions
+    ]
 
 
 def _answer(sql: sa.Connection, question: Question, passed_on: tuple[type[Exception], ...]) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +131,11 @@ class Link:
         self._cursor.execute("ROLLBACK TO one")
         self._cursor.execute("RELEASE one")
 
-    def run(self, statement: Statement, rows: Sequence[Row]) -> int:
+    def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
+        for statement, rows in work:
+            yield self._run(statement, rows)
+
+    def _run(self, statement: Statement, rows: Sequence[Row]) -> int:
         text = self._texts.get(statement)
         if text is None:
             text = self._texts[statement] = statement.compile(self.sql.dialect)
@@ -212,7 +216,8 @@ class Sqlite:
     def rules(self) -> list[str]:
         return triggers()
 
-    def reader(self) -> Reading:
+    def reader(self, *, indexed: bool = False) -> Reading:
+        del indexed  # Plans are made by what there are indexes for.
         return Reading(self._reader, self._gate)
 
     def feed_end(self, _: sa.Connection) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import cast
@@ -28,6 +29,8 @@ __all__ = ["ANY", "Worker"]
 
 _AT_ONCE = 100
 """Most runs claimed in one write."""
+STUBBORN = 2.0
+"""Seconds of the real clock in which a handler that was cancelled must end. Then nobody waits for it any more."""
 
 
 class Worker(Hands):
@@ -59,14 +62,24 @@ class Worker(Hands):
         tasks = [*self._loops, *(task for _, task in self._driving.values())]
         for run_id in list(self._driving):
             self._lose(run_id, "this runtime is closing")
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._cut_off(tasks)
         try:
             await self._hand_back()
             await self.counts.end(self.definitions.values())
         except StoreError as error:
             self._trouble("hand back", error)  # The leases end by themselves.
+
+    async def _cut_off(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Cancel these and see them end. A handler that goes on all the same can write nothing more and makes no call."""
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=STUBBORN)
+        for held, task in list(self._driving.values()):
+            if not task.done():
+                self._let_go(held)
+                told = {"run_id": held.id, "state": held.state, "why": "its handler goes on although it was cancelled"}
+                trace.emit("run.stuck", told, level=logging.WARNING)
 
     async def _hand_back(self) -> None:
         """Make all runs that are ours ready for others, those that were just being claimed included: writes are applied
@@ -116,6 +129,8 @@ class Worker(Hands):
         # The end of a run of a limited machine makes room for another one.
         self._wanting = self.free <= 0 or bool(self._limits)
         if self.free <= 0 or not machines or (only is not None and not only):
+            if not self._driving:
+                self._idle.set()  # There is nothing that it may take.
             return poll
         now = self._clock.now()
         if self._driving and now - self._renewal.good_at >= micros(self._settings.lease) // 2:
@@ -136,19 +151,25 @@ class Worker(Hands):
         return poll if due is None else min(poll, max(0.0, (due - self._clock.now()) / 1_000_000))
 
     async def idle(self) -> None:
-        """Return when nothing is in hand here and nothing is due."""
+        """Return when nothing is in hand here and nothing is due that may be taken."""
+        while self.draining or self._settings.take == "none":  # Nobody looks for what is due.
+            if not self._driving:
+                return
+            await self.changing(ANY).wait()
         self._idling = True
         self._idle.clear()
         self.poke()
         await self._idle.wait()
 
     async def _take_all(self, taken: Sequence[RunRecord], claimed_at: int) -> None:
-        for run in taken:
-            try:
-                await self._take(run, claimed_at)
-            except StoreError as error:  # The others may be well; this one's lease ends, and it is claimed again.
+        """Bring all of them into memory at once, so that the store reads them in one go."""
+        ends = await asyncio.gather(*(self._take(run, claimed_at) for run in taken), return_exceptions=True)
+        for run, error in zip(taken, ends, strict=True):
+            if isinstance(error, StoreError):  # The others may be well; this one's lease ends, and it is claimed again.
                 self.failures[bytes.fromhex(run.id)] = error
                 self._trouble("take", error)
+            elif error is not None:
+                raise error
             else:
                 self._troubles.pop("take", None)
 
@@ -169,7 +190,9 @@ class Worker(Hands):
             self.abandon(run_id, why)
 
     async def _renew(self) -> None:
-        now, epochs = self._clock.now(), {run_id: held.epoch for run_id, (held, _) in self._driving.items()}
+        now = self._clock.now()
+        # A handler may go on after its run was given up here: that run is for others, and its lease must end.
+        epochs = {run_id: held.epoch for run_id, (held, _) in self._driving.items() if held.visit.over is None}
         self.counts.tell(len(self._driving), self.definitions.values())
         if epochs:
             renew = port.Renew(tuple(epochs.items()), now + micros(self._settings.lease))

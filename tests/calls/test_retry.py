@@ -218,3 +218,18 @@ def test_the_first_alert_of_several_calls_stays_with_the_park_that_counts() -> N
     visit.park(90, Waiting.QUOTA, "other")
     assert visit.parked is not None
     assert (visit.parked.due_at, visit.parked.why, visit.parked.alert) == (10, Waiting.RETRY, "no money")
+
+
+@pytest.mark.parametrize("raised", ["", "another"])
+def test_a_failure_that_a_tool_raises_itself_has_the_calls_name_at_once_and_when_it_is_recalled(raised: str) -> None:
+    store, clock = Submitted(), ManualClock()
+    world = World([CallError("the shipper is down", name=raised)])
+
+    async def go() -> None:
+        with pytest.raises(CallError) as first:
+            await through()(call_on(visit_on(store, clock), world))
+        with pytest.raises(CallError) as recalled:
+            await through()(call_on(after_crash(store, clock), world))
+        assert (first.value.name, recalled.value.name) == ("m", "m")
+
+    asyncio.run(go())

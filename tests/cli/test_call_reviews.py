@@ -194,6 +194,7 @@ def in_doubt(place: Path) -> str:
     return run_id
 
 
+@pytest.mark.slow
 def test_a_call_in_doubt_is_shown_and_did_happen(place: Path) -> None:
     run_id = in_doubt(place)
     assert "happened | did-not-happen | give-up" in cli("review").stdout
@@ -207,6 +208,7 @@ def test_a_call_in_doubt_is_shown_and_did_happen(place: Path) -> None:
     assert paid(place) == ["100 ann"]
 
 
+@pytest.mark.slow
 def test_a_call_in_doubt_did_not_happen_and_runs_again(place: Path) -> None:
     run_id = in_doubt(place)
     assert cli("review", "did-not-happen", run_id, "--note", "not on the account").exit_code == 0
@@ -214,6 +216,7 @@ def test_a_call_in_doubt_did_not_happen_and_runs_again(place: Path) -> None:
     assert paid(place) == ["100 ann", "100 ann"]
 
 
+@pytest.mark.slow
 def test_a_call_in_doubt_is_given_up(place: Path) -> None:
     run_id = in_doubt(place)
     assert cli("review", "give-up", run_id, "--reason", "nobody knows").exit_code == 0

@@ -361,6 +361,7 @@ def test_the_undisturbed_run_does_everything(calm: Calm) -> None:
     assert calm.world.noises == []
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_at_every_ninth_commit_point_changes_nothing(calm: Calm, tmp_path: Path) -> None:
     for at in range(1, calm.points, 9):  # A point before a commit and one after it take turns.
         disturb(calm, tmp_path / str(at), (at,))

@@ -153,15 +153,14 @@ async def under_fire(url: str, notes: Path, runs: int, fire: Callable[[], Corout
 @pytest.mark.slow
 def test_a_runtime_whose_server_crashes_five_times_ends_every_run(tmp_path: Path) -> None:
     with PostgresServer() as server:
-        url = server.create_database()
+        url, log = server.create_database(), Log()
 
         async def fire() -> None:
             for number in range(5):
-                while await asyncio.to_thread(lambda: ended(url)[0]) < 6 * number:
+                while ended(url)[0] < 6 * number or len(log.of("store.reconnected")) < number:
                     await asyncio.sleep(0.02)
                 await asyncio.to_thread(server.restart, "immediate")
 
-        log = Log()
         with log.heard():
             outcome = asyncio.run(under_fire(url, tmp_path / "notes", 60, fire))
     print(outcome)

@@ -112,7 +112,7 @@ def test_a_run_that_waits_for_a_breaker_says_so(url: str) -> None:
     async def go() -> None:
         clock = ManualClock()
         model, machine = Model(clock, outage), asking()
-        settings = Settings(breaker=BreakerPolicy(failures=1, open_for=60))
+        settings = Settings(breaker=BreakerPolicy(failures=1, open_for=60), lease=timedelta(days=1))
         async with Runtime(url, machines=[machine], llm=model.llm, clock=clock, settings=settings) as rt:
             run = await rt.start(machine, Question())
             while (run := await rt.get(run.id)).status is not Status.WAITING:

@@ -15,6 +15,7 @@ from statecraft.store.port import Store
 from statecraft.testing.conformance import FleetConformance, StoreConformance
 from statecraft.testing.conformance.batches import Batches
 from statecraft.testing.conformance.crashes import Crashes
+from statecraft.testing.conformance.races import Races
 from statecraft.testing.conformance.suite import Suite
 from statecraft.testing.conformance.together import Together
 
@@ -50,7 +51,7 @@ class TestInMemory(InMemory, StoreConformance):
     pass
 
 
-class TestFilesTogether(SqliteFile, Together):
+class TestFilesTogether(SqliteFile, Together, Races):
     pass
 
 

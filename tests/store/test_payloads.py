@@ -63,6 +63,7 @@ def test_a_blob_is_stored_once(each_url: str) -> None:
     assert ask(each_url, "SELECT count(*) FROM payloads") == [(1,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2_000, 2_048, 2_500, 4_000])
 def test_500_steps_of_2_kb_take_at_most_half_as_much_again_on_disk(url: str, size: int) -> None:
     payload = json.dumps({"text": "x" * (size - 12)})

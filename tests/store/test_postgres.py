@@ -248,6 +248,7 @@ def test_what_another_writer_holds_is_not_waited_for(fleet_url: str) -> None:
             link = link_of(two)
             link.begin()
             link.hold([runs[0].claim()])
+            assert link.sql  # Whoever looks finds it held.
             taken = await asyncio.wait_for(one.submit(ClaimDue("me", 5, 10**15, (runs[0].machine,), 9)), 10)
             link.rollback()
             assert {run.id for run in cast("list[RunRecord]", taken)} == {run.run_id.hex() for run in runs[1:]}
@@ -377,7 +378,7 @@ def test_a_reader_of_the_feed_passes_over_nothing_that_is_committed_later(fleet_
             for link, who, at in ((first, run, 1), (second, other, 2)):
                 link.begin()
                 link.hold([])
-                link.run(s.FEED, [(who.run_id, "alert", 0, 0, at, None)])
+                list(link.run([(s.FEED, [(who.run_id, "alert", 0, 0, at, None)])]))
             second.commit()
             assert [entry.pos for entry in await two.feed(seen[-1])] == []
             assert len(await two.feed(seen[-1], other.run_id)) == 1

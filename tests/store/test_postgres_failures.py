@@ -40,8 +40,20 @@ class Broken:
     """A cursor that does something in the place of one command."""
 
     def __init__(self, link: Link, command: str, instead: Callable[[Any], object]) -> None:
-        self._inner, self._command, self._instead = link._cursor, command, instead
+        self._link, self._command, self._instead = link, command, instead
+        self._inner, self._new = link._cursor, link._new
         link._cursor = cast("Any", self)
+        link._new = cast("Any", self.another)
+
+    def another(self) -> Any:
+        """As this one, over a cursor of its own."""
+        other = object.__new__(Broken)
+        other.__dict__ |= {**self.__dict__, "_inner": self._new()}
+        return other
+
+    def mend(self) -> None:
+        """Let every command through again."""
+        self._link._cursor, self._link._new = self._inner, self._new
 
     def execute(self, query: Any, *values: Any, **more: Any) -> Any:
         text = query.decode() if isinstance(query, bytes) else query
@@ -297,11 +309,11 @@ def test_a_full_disk_refuses_the_batch_and_the_next_one_lands(fleet_url: str) ->
 
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         runs = [await begun(store) for _ in range(2)]
-        inner, move = link._cursor, [run.move("more") for run in runs]
-        Broken(link, "INSERT INTO feed", full)
+        move = [run.move("more") for run in runs]
+        broken = Broken(link, "INSERT INTO feed", full)
         outcomes = await asyncio.gather(*map(store.submit, move), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreFull] * 2
-        link._cursor = inner
+        broken.mend()
         assert await asyncio.gather(*map(store.submit, move)) == [None] * 2
 
     asyncio.run(opened_with(fleet_url, story))
@@ -317,15 +329,14 @@ def test_writers_in_each_others_way_begin_anew_and_give_up_in_the_end(fleet_url:
 
     async def story(store: SqlStore, link: Link, _: list[float]) -> None:
         run = await begun(store)
-        inner = link._cursor
-        Broken(link, "INSERT INTO feed", deadlock)
+        broken = Broken(link, "INSERT INTO feed", deadlock)
         await store.submit(run.move("more"))
         assert counted["times"] == 3
         move = run.move("more")
         with pytest.raises(StoreUnavailable, match="again and again"):
             await store.submit(move)
         assert counted["times"] == 3 + 6
-        link._cursor = inner
+        broken.mend()
         await store.submit(move)
 
     asyncio.run(opened_with(fleet_url, story))

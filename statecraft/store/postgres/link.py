@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +15,8 @@ from sqlalchemy.exc import InvalidRequestError
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
 from statecraft.store.postgres import faults, feed, locks
-from statecraft.store.postgres.arrays import Blobs, Ints
-from statecraft.store.postgres.batch import batch
+from statecraft.store.postgres.arrays import Blobs, Ints, Texts, TooMuch
+from statecraft.store.postgres.batch import Batch, batch
 from statecraft.store.skew import moved
 from statecraft.store.statements import Row, Statement
 from statecraft.store.writes import Step
@@ -27,18 +27,21 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 15
 """A writer that stands still in the middle of a transaction for longer was stopped; what it holds is needed by others."""
 
-SETTINGS = f"""
-SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';
-SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
-"""
-"""A writer goes by indexes only. Plans are kept, and one made while a table was small would read all of it for ever."""
+BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+"""Plans are kept, and one made while a table was small would read all of it for ever."""
+
+SETTINGS = f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'; {BY_INDEX}"
+"""Of a writer."""
 
 PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds before each attempt to find out what became of a commit."""
 
+_PIPELINES = psycopg.Pipeline.is_supported()
+
 _BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ANNOUNCE = f", {feed.ANNOUNCE}".encode()
-_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
+_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
+"""By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's."""
 
 
 class Link:
@@ -54,12 +57,15 @@ class Link:
         """Whether the transaction made something due."""
         self._announces = False
         """Whether each transaction begins with `feed.ANNOUNCE`; there is no feed before the schema is made."""
+        self._pending: list[tuple[str | bytes, Sequence[object]]] = []
+        """What is sent together with the next statements: one trip to the server instead of two."""
         self._connect()
 
     @property
     def sql(self) -> sa.Connection:
         if self._sql is None:
             self._connect()
+        self._flush()
         return cast(sa.Connection, self._sql)
 
     @property
@@ -78,11 +84,13 @@ class Link:
     def _connect(self) -> None:
         self._sql = self._server.connect()
         self._raw = cast("psycopg.Connection[Any]", self._sql.connection.dbapi_connection)
-        self._cursor = self._raw.cursor()
+        self._new: Callable[[], psycopg.Cursor[Any]] = self._raw.cursor
+        self._cursor = self._new()
 
     def _drop(self) -> None:
         """Have done with a connection that is of no use any more."""
         sql, self._sql = self._sql, None
+        self._pending = []
         if sql is not None:
             with suppress(*self._server.errors, InvalidRequestError):
                 sql.invalidate()
@@ -115,7 +123,7 @@ class Link:
             self._begin()
 
     def _begin(self) -> None:
-        self._woke = False
+        self._woke, self._pending = False, []
         with self._server.skew.measured() as measured:
             self._cursor.execute(_BEGIN + _ANNOUNCE if self._announces else _BEGIN)
             self._cursor.nextset()
@@ -130,28 +138,66 @@ class Link:
             self._announces = True
         heads, ending, meters = locks.heads(writes), locks.ending(writes), locks.meters(writes)
         if ending:
-            self._cursor.execute(locks.HEADS_AND_PARENTS, (Blobs(heads), Blobs(ending)))
+            self._pending.append((locks.HEADS_AND_FAMILIES, (Blobs(ending), Blobs(heads))))
         elif heads:
-            self._cursor.execute(locks.HEADS, (Blobs(heads),))
+            self._pending.append((locks.HEADS, (Blobs(heads),)))
         if meters:
-            self._cursor.execute(locks.METERS, (Ints(meters),))
+            self._pending.append((locks.METERS, (Ints(meters),)))
+        # One alone has an order of its own: that of its one statement.
+        if len(writes) > 1 and (charged := locks.charged(writes)):
+            self._pending.append((locks.CHARGED, (Texts(charged),)))
 
-    def run(self, statement: Statement, rows: Sequence[Row]) -> int:
+    def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
+        prepared = [self._ready(statement, rows) for statement, rows in work]
+        waiting, self._pending = self._pending, []
+        done, failed = self._send([*waiting, *((known.text, values) for known, _, values in prepared)])
+        for (known, rows, _), cursor in zip(prepared, done[len(waiting) :], strict=False):
+            self._woke = self._woke or (cursor.rowcount > 0 and known.wakes(rows))
+            yield cursor.rowcount
+        if isinstance(failed, TooMuch):
+            at = len(done) - len(waiting)
+            statement, rows = work[at]
+            half = len(rows) // 2
+            yield sum(self.run([(statement, rows[:half]), (statement, rows[half:])]))
+            yield from self.run(work[at + 1 :])
+        elif failed is not None:
+            raise failed
+
+    def _ready(self, statement: Statement, rows: Sequence[Row]) -> tuple[Batch, Sequence[Row], Sequence[object]]:
         known = batch(statement, self._server.dialect)
         if statement.merge is not None and len(rows) > 1:
             rows = statement.merge(rows)
         if known.instants and self.shift:
             rows = moved(rows, known.instants, self.shift)
         values = zip(known.columns, zip(*rows, strict=True), strict=True)
-        self._cursor.execute(known.text, [send(column) for send, column in values])
-        touched = self._cursor.rowcount
-        self._woke = self._woke or (touched > 0 and known.wakes(rows))
-        return touched
+        return known, rows, [send(column) for send, column in values]
+
+    def _send(self, work: Sequence[tuple[str | bytes, Sequence[object]]]) -> tuple[list[psycopg.Cursor[Any]], Exception | None]:
+        """Run all in order, in one trip; answer those that succeeded, and what the next one failed with."""
+        sent: list[psycopg.Cursor[Any]] = []
+        failed: Exception | None = None
+        try:
+            with self._raw.pipeline() if len(work) > 1 and _PIPELINES else nullcontext():
+                for text, values in work:
+                    sent.append(cursor := self._new())
+                    cursor.execute(text, values)
+        except Exception as error:  # noqa: BLE001  # It is raised after the answers of those before it.
+            failed = error
+        return [cursor for cursor in sent if cursor.statusmessage is not None], failed
+
+    def _flush(self) -> None:
+        """Run what waits to be sent."""
+        waiting, self._pending = self._pending, []
+        _, failed = self._send(waiting)
+        if failed is not None:
+            raise failed
 
     def execute(self, sql: str) -> None:
+        self._flush()
         self._cursor.execute(sql.encode())
 
     def mark(self) -> None:
+        self._flush()
         self._cursor.execute("SAVEPOINT one")
 
     def keep(self) -> None:
@@ -161,6 +207,7 @@ class Link:
         self._cursor.execute("ROLLBACK TO one; RELEASE one")
 
     def rollback(self) -> None:
+        self._pending = []
         if self._sql is None:
             return
         try:
@@ -172,19 +219,19 @@ class Link:
             self._drop()
 
     def commit(self) -> None:
-        backend = self._raw.info.backend_pid
+        self._flush()
         try:
             self._cursor.execute("COMMIT")
         except psycopg.Error as error:
             if not faults.lost(error):
                 raise
-            self._find_out(error, backend)
+            self._find_out(error)
         if self._woke:
             self._server.hints.tell()
 
     # --- a commit without an answer ----------------------------------------------------------------------------------
 
-    def _find_out(self, error: psycopg.Error, backend: int) -> None:
+    def _find_out(self, error: psycopg.Error) -> None:
         """Return if the transaction was committed though nobody told us; raise `StoreUnavailable` if it was not, or if
         that cannot be told."""
         fate: str | None = None
@@ -194,7 +241,7 @@ class Link:
                 self._reconnect(error)
                 fate = self._fate()
                 if fate == "in progress":
-                    self._cursor.execute(_END_OF, (backend, self._xid))
+                    self._cursor.execute(_END_OF, (self._xid,))
                     continue
                 break
             except self._server.errors:

@@ -18,12 +18,15 @@ from statecraft.store.postgres import faults, feed, rules
 from statecraft.store.postgres.address import Target, connect, parse
 from statecraft.store.postgres.clocks import Skew
 from statecraft.store.postgres.hints import Hints
-from statecraft.store.postgres.link import SETTINGS, Link
+from statecraft.store.postgres.link import BY_INDEX, SETTINGS, Link
 
 __all__ = ["OLDEST", "Postgres", "parse"]
 
 OLDEST = 14
 """The oldest PostgreSQL that is still maintained."""
+
+_EVERY_CHARACTER = (None, "UTF8", "SQL_ASCII")
+"""Encodings that keep any text. (The last one keeps bytes as they come, and ours are UTF-8; a pooler may tell none.)"""
 
 _SCHEMA_LOCK = 0x5747_4352_4146_5400
 """Number of the advisory lock under which a schema is made."""
@@ -42,6 +45,7 @@ class Postgres:
         self._pause = pause or threading.Event().wait
         self._writer = self._engine(lambda: connect(target, SETTINGS), sa.pool.NullPool)
         self._reader = self._engine(lambda: connect(target), sa.pool.QueuePool)
+        self._quick = self._engine(lambda: connect(target, BY_INDEX), sa.pool.QueuePool)
 
     def _engine(self, creator: Callable[[], psycopg.Connection[Any]], pool: type[sa.Pool]) -> sa.Engine:
         return sa.create_engine(
@@ -78,6 +82,12 @@ class Postgres:
         if int(version[0]) < OLDEST:
             found = ".".join(map(str, version))
             raise StoreUnavailable(f"{self.target} runs PostgreSQL {found}; this needs {OLDEST} or newer: upgrade the server")
+        raw = cast("psycopg.Connection[Any]", link.sql.connection.dbapi_connection)
+        encoding = raw.info.parameter_status("server_encoding")
+        if encoding not in _EVERY_CHARACTER:
+            raise StoreUnavailable(
+                f"{self.target} keeps texts as {encoding}, which lacks characters; make it with `createdb -E UTF8 -T template0`"
+            )
 
     def hold_schema(self, link: database.Link) -> None:
         link.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
@@ -85,8 +95,8 @@ class Postgres:
     def rules(self) -> list[str]:
         return rules.statements()
 
-    def reader(self) -> Reading:
-        return Reading(self._reader)
+    def reader(self, *, indexed: bool = False) -> Reading:
+        return Reading(self._quick if indexed else self._reader)
 
     def feed_end(self, sql: sa.Connection) -> int:
         return feed.end(sql)
@@ -106,6 +116,7 @@ class Postgres:
     def dispose(self) -> None:
         self.hints.close()
         self._reader.dispose()
+        self._quick.dispose()
         self._writer.dispose()
 
 

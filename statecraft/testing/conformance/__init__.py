@@ -18,13 +18,19 @@ import pytest
 
 ROOMS = (
     "batches",
+    "calendar",
     "claims",
     "crashes",
+    "crew",
+    "errands",
     "families",
+    "letters",
     "meters",
     "moves",
     "parks",
     "questions",
+    "queues",
+    "races",
     "reads",
     "starts",
     "together",
@@ -34,13 +40,19 @@ ROOMS = (
 pytest.register_assert_rewrite(*(f"{__name__}.{room}" for room in (*ROOMS, "suite")))
 
 from statecraft.testing.conformance.batches import Batches  # noqa: E402
+from statecraft.testing.conformance.calendar import Calendar  # noqa: E402
 from statecraft.testing.conformance.claims import Claims  # noqa: E402
 from statecraft.testing.conformance.crashes import Crashes  # noqa: E402
+from statecraft.testing.conformance.crew import Crew  # noqa: E402
+from statecraft.testing.conformance.errands import Errands  # noqa: E402
 from statecraft.testing.conformance.families import Families  # noqa: E402
+from statecraft.testing.conformance.letters import Letters  # noqa: E402
 from statecraft.testing.conformance.meters import Meters  # noqa: E402
 from statecraft.testing.conformance.moves import Moves  # noqa: E402
 from statecraft.testing.conformance.parks import Parks  # noqa: E402
 from statecraft.testing.conformance.questions import Questions  # noqa: E402
+from statecraft.testing.conformance.queues import Queues  # noqa: E402
+from statecraft.testing.conformance.races import Races  # noqa: E402
 from statecraft.testing.conformance.reads import Reads  # noqa: E402
 from statecraft.testing.conformance.starts import Starts  # noqa: E402
 from statecraft.testing.conformance.together import Together  # noqa: E402
@@ -49,9 +61,11 @@ from statecraft.testing.conformance.visits import Visits  # noqa: E402
 __all__ = ["FleetConformance", "StoreConformance"]
 
 
-class StoreConformance(Starts, Moves, Visits, Parks, Claims, Families, Questions, Meters, Reads, Batches):
+class StoreConformance(
+    Starts, Moves, Visits, Parks, Claims, Queues, Families, Questions, Letters, Meters, Calendar, Errands, Crew, Reads, Batches
+):
     """What one store does. Override `open` and the fixture `place`."""
 
 
-class FleetConformance(StoreConformance, Together, Crashes):
+class FleetConformance(StoreConformance, Together, Races, Crashes):
     """What one store does, what several do on one database, and what is there after a crash."""

@@ -42,6 +42,12 @@ class Suite:
         finally:
             await store.close()
 
+    @asynccontextmanager
+    async def two(self, place: Any) -> AsyncIterator[tuple[Store, Store]]:
+        """Two stores on this place, each of which stands for a program of its own."""
+        async with self.opened(place) as one, self.opened(place) as two:
+            yield one, two
+
 
 def behaviour(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Make a test that pytest runs of an async method of a `Suite`.

@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from statecraft.errors import (
-    AlreadyDecided,
-    Fenced,
-    NotFound,
-    RunClosed,
     RunHeld,
 )
-from statecraft.records import FeedEntry, RunFilter, RunRecord, Status
+from statecraft.records import FeedEntry, RunFilter
+from statecraft.store.outbox import Subscribe
 from statecraft.store.port import (
     Adjust,
     Amount,
-    Cancel,
     Charge,
     ClaimDue,
-    Head,
-    Renew,
+    Fired,
     Reserved,
     Store,
-    Write,
 )
+from statecraft.testing.conformance.calendar import NIGHTLY
+from statecraft.testing.conformance.errands import fetched
 from statecraft.testing.conformance.stories import (
     FOREVER,
     PAPER,
     Story,
     begun,
-    child_of,
-    question,
     ready,
     running,
-    waiting_for_review,
 )
-from statecraft.testing.conformance.suite import Suite, behaviour, due, heads, taken
+from statecraft.testing.conformance.suite import Suite, behaviour, heads
 
 
 def counted(state: str | None) -> tuple[str, object]:
@@ -52,12 +41,6 @@ def counted(state: str | None) -> tuple[str, object]:
 
 class Together(Suite):
     """What workers that share a database may rely on. Each store here stands for a program of its own."""
-
-    @asynccontextmanager
-    async def two(self, place: Any) -> AsyncIterator[tuple[Store, Store]]:
-        """Two stores on the same place."""
-        async with self.opened(place) as one, self.opened(place) as two:
-            yield one, two
 
     @behaviour
     async def test_stores_that_open_an_empty_place_at_once_all_find_it_whole(self, place: Any) -> None:
@@ -160,136 +143,6 @@ class Together(Suite):
             assert [run.epoch for run in await heads(one, *runs)] == [run.epoch + 1 for run in runs]
 
     @behaviour
-    async def test_a_writer_whose_run_was_taken_over_is_refused(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            late = [await begun(one) for _ in range(6)]
-            for run in late:
-                await two.submit(run.claim("two", epoch=1))
-            writes: list[Write] = [
-                late[0].move("more"),
-                late[1].call('"q"'),
-                late[2].attempt('"q"', 1),
-                late[3].sleep_until(9_000),
-                late[4].reserve('"q"', Amount("m", 1, 9)),
-                late[5].settle('"q"', Charge("m", 1)),
-            ]
-            outcomes = await asyncio.gather(*map(one.submit, writes), return_exceptions=True)
-            assert [type(outcome) for outcome in outcomes] == [Fenced] * 6
-            assert await one.submit(Renew(tuple((run.run_id, 1) for run in late), FOREVER)) == [run.run_id for run in late]
-
-    @behaviour
-    async def test_a_move_and_a_takeover_at_once_leave_one_truth(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            runs = [await begun(one) for _ in range(30)]
-            outcomes = await asyncio.gather(
-                *(one.submit(run.move("more")) for run in runs),
-                *(two.submit(run.claim("two", epoch=1)) for run in runs),
-                return_exceptions=True,
-            )
-            for run, moved, claimed in zip(runs, outcomes[:30], outcomes[30:], strict=True):
-                head = await one.run(run.run_id)
-                assert isinstance(claimed, RunRecord)
-                assert moved is None or isinstance(moved, Fenced)
-                assert (head.owner, head.epoch, head.seq, claimed.seq) == ("two", 2, *[int(moved is None)] * 2)
-                assert await two.verify(run.run_id) == []
-
-    @behaviour
-    async def test_a_lease_is_renewed_or_taken_never_both(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            runs = [await begun(one, running(lease_until=80)) for _ in range(30)]
-            renewals = [one.submit(Renew(((run.run_id, 1),), 200)) for run in runs]
-            claims = [two.submit(run.claim("two", now=100, lease_until=300)) for run in runs]
-            outcomes = await asyncio.gather(*renewals, *claims, return_exceptions=True)
-            for run, lost, claimed in zip(runs, outcomes[:30], outcomes[30:], strict=True):
-                assert lost in ([], [run.run_id])
-                assert isinstance(claimed, RunHeld if lost == [] else RunRecord)
-
-    @behaviour
-    async def test_of_two_decisions_one_counts(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            run = await begun(one)
-            await one.submit(run.ask_about(question()))
-            decisions = [one.submit(run.decide(question())), two.submit(run.decide(question(), "reject", "bob"))]
-            outcomes = await asyncio.gather(*decisions, return_exceptions=True)
-            assert {type(outcome) for outcome in outcomes} == {type(None), AlreadyDecided}
-            (review,) = await one.reviews(run.run_id)
-            assert review.decided_by == ("ann" if outcomes[0] is None else "bob")
-
-    @behaviour
-    async def test_of_two_decisions_about_a_state_one_counts(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            runs = [await waiting_for_review(one) for _ in range(10)]
-            others = [replace(run) for run in runs]
-            outcomes = await asyncio.gather(
-                *(one.submit(run.move("approved", head=Head(Status.DONE), decision=True, actor="ann")) for run in runs),
-                *(two.submit(run.move("rejected", head=ready(), decision=True, actor="bob")) for run in others),
-                return_exceptions=True,
-            )
-            for run, yes, no in zip(runs, outcomes[:10], outcomes[10:], strict=True):
-                assert {type(yes), type(no)} == {type(None), AlreadyDecided}
-                (review,) = await one.reviews(run.run_id)
-                assert review.decided_by == ("ann" if yes is None else "bob")
-
-    @behaviour
-    async def test_a_child_that_ends_while_its_parent_parks_wakes_it(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            for _ in range(10):
-                parents = [await begun(one) for _ in range(4)]
-                children = [await child_of(one, parent) for parent in parents]
-                parks = [one.submit(parent.wait_for(child.run_id)) for parent, child in zip(parents, children, strict=True)]
-                await asyncio.gather(*parks, *(two.submit(child.die()) for child in children))
-                assert None not in [due(run) for run in await heads(one, *parents)]
-
-    @behaviour
-    async def test_a_decision_made_while_the_run_parks_again_wakes_it(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            runs = [await begun(one) for _ in range(20)]
-            for run in runs:
-                await one.submit(run.ask_about(question()))
-                run.epoch = (await taken(one, run.claim())).epoch
-            await asyncio.gather(
-                *(one.submit(run.ask_about(question())) for run in runs), *(two.submit(run.decide(question())) for run in runs)
-            )
-            assert [run.run_id for run in await heads_due_at(one, 9_000, runs)] == []
-
-    @behaviour
-    async def test_a_child_started_while_its_parent_ends_is_refused_or_cancelled(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            parents = [await begun(one) for _ in range(20)]
-            children = [Story(parent.machine) for parent in parents]
-            pairs = list(zip(parents, children, strict=True))
-            outcomes = await asyncio.gather(
-                *(one.submit(parent.die()) for parent in parents),
-                *(two.submit(child.start(parent=parent.run_id)) for parent, child in pairs),
-                return_exceptions=True,
-            )
-            for child, outcome in zip(children, outcomes[20:], strict=True):
-                if isinstance(outcome, Fenced):
-                    with pytest.raises(NotFound):
-                        await one.run(child.run_id)
-                else:
-                    assert outcome == child.run_id
-                    assert (await one.run(child.run_id)).status is Status.CANCELLED
-
-    @behaviour
-    async def test_families_that_end_from_both_sides_end_whole(self, place: Any) -> None:
-        async with self.two(place) as (one, two):
-            tops = [await begun(one) for _ in range(8)]
-            middles = [await child_of(one, top) for top in tops]
-            lows = [await child_of(one, middle) for middle in middles for _ in range(2)]
-            outcomes = await asyncio.gather(
-                *(one.submit(run.die()) for run in tops),
-                *(two.submit(Cancel(run.run_id, 5_000, "ann", "enough")) for run in reversed(lows)),
-                *(two.submit(run.die()) for run in reversed(middles)),
-                return_exceptions=True,
-            )
-            assert {type(outcome) for outcome in outcomes} <= {type(None), Fenced, RunClosed}
-            assert outcomes[:8] == [None] * 8
-            ended = await heads(two, *tops, *middles, *lows)
-            assert [run.status.closed for run in ended] == [True] * 32
-            assert [problem for run in ended for problem in await one.verify(bytes.fromhex(run.id))] == []
-
-    @behaviour
     async def test_changes_of_one_meter_are_never_lost(self, place: Any) -> None:
         async with self.two(place) as (one, two):
             changes = [store.submit(Adjust("m", counted)) for _ in range(100) for store in (one, two)]
@@ -328,19 +181,33 @@ class Together(Suite):
             assert [isinstance(answer, Reserved) and answer.refused is None for answer in answers].count(True) == 9
 
     @behaviour
-    async def test_a_cancel_and_a_move_at_once_leave_a_closed_run(self, place: Any) -> None:
+    async def test_a_limit_of_a_machine_holds_for_all_who_claim_at_once(self, place: Any) -> None:
         async with self.two(place) as (one, two):
+            runs = await asyncio.gather(*(begun(one, ready()) for _ in range(30)))
+            claims = [ClaimDue(name, 100, FOREVER, (runs[0].machine,), 3, limits=(("paper", 7),)) for name in ("one", "two") * 5]
+            answers = await asyncio.gather(*(store.submit(claim) for store, claim in zip((one, two) * 5, claims, strict=True)))
+            assert sum(len(answer) for answer in answers if isinstance(answer, list)) == 7
+
+    @behaviour
+    async def test_an_instant_of_a_schedule_is_moved_on_by_one(self, place: Any) -> None:
+        async with self.two(place) as (one, two):
+            for number in range(10):
+                await one.submit(replace(NIGHTLY, name=str(number)))
+            fired = [Fired(str(number), NIGHTLY.rule, 5_000, 6_000, ran=True) for number in range(10)]
+            answers = await asyncio.gather(*map(one.submit, fired), *map(two.submit, fired))
+            assert [bool(mine) + bool(yours) for mine, yours in zip(answers[:10], answers[10:], strict=True)] == [1] * 10
+
+    @behaviour
+    async def test_a_delivery_is_taken_by_one_carrier(self, place: Any) -> None:
+        async with self.two(place) as (one, two):
+            await asyncio.gather(*(store.submit(Subscribe("ops", ("run.dead_lettered",), 1)) for store in (one, two)))
             runs = [await begun(one) for _ in range(20)]
-            outcomes = await asyncio.gather(
-                *(one.submit(run.move("more")) for run in runs),
-                *(two.submit(Cancel(run.run_id, 5_000, "ann", "enough")) for run in runs),
-                return_exceptions=True,
-            )
-            assert outcomes[20:] == [None] * 20
-            for run, moved in zip(runs, outcomes[:20], strict=True):
-                head = await one.run(run.run_id)
-                assert (head.status, head.seq) == (Status.CANCELLED, int(moved is None))
-                assert await one.verify(run.run_id) == []
+            await asyncio.gather(*(store.submit(run.die()) for run, store in zip(runs, (one, two) * 10, strict=True)))
+            taken = await asyncio.gather(*(fetched(store, 5_000, limit=3) for _ in range(5) for store in (one, two)))
+            while more := await fetched(two, 5_000, limit=3):
+                taken.append(more)
+            events = [errand.event for errands in taken for errand in errands]
+            assert len(events) == len(set(events)) == 20
 
 
 async def claimed_due(store: Store, owner: str, machine: int) -> list[str]:
@@ -348,8 +215,3 @@ async def claimed_due(store: Store, owner: str, machine: int) -> list[str]:
     answer = await store.submit(ClaimDue(owner, 100, FOREVER, (machine,), 7))
     assert isinstance(answer, list)
     return [run.id for run in answer]
-
-
-async def heads_due_at(store: Store, time: int, runs: list[Story]) -> list[Story]:
-    """Those of the runs that nothing wakes before this time."""
-    return [run for run in runs if due(await store.run(run.run_id)) == time]
