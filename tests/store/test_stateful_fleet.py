@@ -48,6 +48,7 @@ R = TypeVar("R")
 CHANCE = st.integers(0, 2**32 - 1).map(Random)
 """What a rule chooses, it chooses from one number, so that what is drawn does not depend on which of two writers was faster."""
 LEASE = 10
+QUIET: Any = list(HealthCheck)
 OWNERS = ("ann", "ann", "bob")
 """The name of each worker; two of them share one, as a process does that claims again what it forgot."""
 STORES = (0, 0, 1)
@@ -209,7 +210,7 @@ class Fleet(RuleBasedStateMachine):
             case "start":
                 if len(runs) >= MOST:
                     return None
-                place = [chance.randrange(2) for _ in range(3)]
+                place = (chance.randrange(2), chance.randrange(2), chance.randrange(2))
                 family, delay = chance.random() < 0.5, chance.choice((0, 0, LEASE))
                 return Act(*self.starting(run if family else None, *place, delay))
             case "claim":
@@ -357,7 +358,7 @@ class Fleet(RuleBasedStateMachine):
     def two_at_once(self, chance: Random, kinds: list[str]) -> None:
         self.at_once(chance, *kinds)
 
-    @rule(chance=CHANCE, kinds=st.lists(st.sampled_from(HANDS + ("release", "cancel", "renew")), min_size=2, max_size=2))
+    @rule(chance=CHANCE, kinds=st.lists(st.sampled_from((*HANDS, "release", "cancel", "renew")), min_size=2, max_size=2))
     def two_want_it(self, chance: Random, kinds: list[str]) -> None:
         """Claims that overlap, when leases have just ended."""
         self.now += LEASE
@@ -397,7 +398,7 @@ class Fleet(RuleBasedStateMachine):
     def _look(self, sql: sa.Connection) -> dict[str, Any]:
         ids, names = list(self.stories), ("machine", "queue", "priority", "turn", "status", "waiting_for", "due_at", "owner")
         columns = [t.runs.c[name] for name in (*names, "lease_until", "epoch", "seq", "attempts")]
-        kept = {run_id: [] for run_id in ids}  # type: dict[bytes, list[object]]
+        kept: dict[bytes, list[Any]] = {run_id: [] for run_id in ids}
         for row in sql.execute(sa.select(t.reservations).where(t.reservations.c.run_id.in_(ids))):
             kept[bytes(row.run_id)].append((bytes(row.digest), (row.meter, row.amount)))
         rows = sql.execute(sa.select(t.runs.c.run_id, *columns).where(t.runs.c.run_id.in_(ids)))
@@ -449,9 +450,7 @@ def fleet_of(place: Place) -> type[Fleet]:
 
 
 def run(place: Place, examples: int, steps: int) -> None:
-    quiet = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    quiet = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=QUIET, database=None)
     try:
         run_state_machine_as_test(fleet_of(place), settings=quiet)
     except Flaky as error:
