@@ -246,8 +246,8 @@ class FullFrom:
 
     def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.count, self.on = at, 0, False
-        self._run, self._commit = Link.run, Link.commit
-        patch.setattr(Link, "run", lambda link, statement, rows: self._or_full(lambda: self._run(link, statement, rows)))
+        self._run, self._commit = Link._run, Link.commit
+        patch.setattr(Link, "_run", lambda link, statement, rows: self._or_full(lambda: self._run(link, statement, rows)))
         patch.setattr(Link, "commit", lambda link: self._or_full(lambda: self._commit(link)))
 
     def begin(self, _: Link) -> None:
