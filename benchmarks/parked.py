@@ -28,7 +28,7 @@ async def _took(what: Callable[[int], Awaitable[object]]) -> float:
 
 
 async def costs(url: str, parked: int) -> tuple[float, float]:
-    """Milliseconds (of the fastest quarter, since disks are not steady) to claim 25 due runs, and to list 25 runs, beside so many that wait for a person."""
+    """Milliseconds (the first quartile, since disks are not steady) to claim 25 due runs, and to list 25 runs."""
     machine = await fill(url, Mix(due=DUE, later=0, reviews=parked))
     store = open_store(url)
     await store.open()
