@@ -29,6 +29,8 @@ SAID = {
     "refund {'amount': 4000, 'order': '17'} ['its risk is high, above medium']\n"
     "done in answered [40]\n",
     "06_children_under_a_budget": "done with 3 findings from children\nasked: big big big small\n",
+    "07_a_fleet_in_one_file": "taken: Bob\ntaken: Ann\ntaken: the landlord\n2 runs wait, 1 for a person\n"
+    "told: review.requested, Pay 7000 to Bob?\n",
 }
 
 

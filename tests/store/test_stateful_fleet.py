@@ -279,7 +279,9 @@ class Fleet(RuleBasedStateMachine):
         near = [key for key in free if busy is not None and key[1] == self.about(busy)] * len(free)
         if not free:
             return None
-        key = chance.choice(free + near)
+        # Two budgets are drawn on by two processes.
+        other = [key for key in free if busy is not None and busy.worker is not None and STORES[key[0]] != STORES[busy.worker]]
+        key = chance.choice(free + (other * 5 if kind == "reserve" else near))
         story = replace(self.memory[key], calls=list(self.memory[key].calls), at=self.now - 1)
         seq = story.seq
         write, then = self.writing(chance, kind, story)
@@ -293,7 +295,7 @@ class Fleet(RuleBasedStateMachine):
 
     def writing(self, chance: Random, kind: str, story: Story) -> tuple[Write, Callable[[FleetWorld, Expected, object], None]]:
         request = f'"{story.seq}.{len(story.calls)}"'
-        meter = f"{chance.choice('mn')}{self.label}" if kind in ("reserve", "settle", "call") else ""
+        meter = f"{chance.choice('mmmn')}{self.label}" if kind in ("reserve", "settle", "call") else ""
         match kind:
             case "move" | "end":
                 move = story.move("more" if kind == "move" else "gave_up", head=None if kind == "move" else Head(Status.FAILED))
@@ -302,7 +304,7 @@ class Fleet(RuleBasedStateMachine):
                 call = replace(story.call(request), charges=(Charge(meter, 1),))
                 return call, lambda world, run, _: self.called(world, run, call)
             case "reserve":
-                amount = Amount(meter, chance.randint(1, 3), LIMIT)
+                amount = Amount(meter, chance.choice((1, 2, 3, 3)), LIMIT)
                 reserve = story.reserve(request, amount)
                 return reserve, lambda world, run, answer: world.reserve(run, reserve.digest, amount, answer)
             case "settle":
@@ -465,4 +467,4 @@ def test_no_interleaving_of_a_fleet_breaks_a_promise_in_memory() -> None:
 @pytest.mark.slow
 def test_no_interleaving_of_a_fleet_breaks_a_promise_on_a_server(fleet_url: str) -> None:
     with opened(fleet_url, 2) as place:
-        run(place, 40, 40)
+        run(place, 25, 40)
