@@ -253,7 +253,12 @@ class FullFrom:
     def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.count, self.on, self.wrote = at, 0, False, False
         self._begin, self._run, self._commit = Link.begin, Link._run_run, Link.commit
-        patch.setattr(Link, "begin", lambda link: self._begun(link))
+
+        def begin(link: Link) -> None:
+            self.wrote = False
+            self._begin(link)
+
+        patch.setattr(Link, "begin", begin)
         patch.setattr(Link, "_run_run", lambda link, statement, rows: self._ran(lambda: self._run(link, statement, rows)))
         patch.setattr(Link, "commit", lambda link: self._or_full(lambda: self._commit(link)))
 
@@ -262,10 +267,6 @@ class FullFrom:
 
     def end(self, _: Link) -> None:
         self.on = False
-
-    def _begun(self, link: Link) -> None:
-        self.wrote = False
-        self._begin(link)
 
     def _ran(self, do: Callable[[], R]) -> R:
         self.wrote = True
