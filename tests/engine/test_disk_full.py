@@ -252,14 +252,14 @@ class FullFrom:
 
     def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
         self.at, self.count, self.on, self.wrote = at, 0, False, False
-        self._begin, self._run, self._commit = Link.begin, Link._run_run, Link.commit
+        self._begin, self._run, self._commit = Link.begin, Link._run, Link.commit
 
         def begin(link: Link) -> None:
             self.wrote = False
             self._begin(link)
 
         patch.setattr(Link, "begin", begin)
-        patch.setattr(Link, "_run_run", lambda link, statement, rows: self._ran(lambda: self._run(link, statement, rows)))
+        patch.setattr(Link, "_run", lambda link, statement, rows: self._ran(lambda: self._run(link, statement, rows)))
         patch.setattr(Link, "commit", lambda link: self._or_full(lambda: self._commit(link)))
 
     def begin(self, _: Link) -> None:

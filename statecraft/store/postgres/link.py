@@ -145,7 +145,7 @@ class Link:
             self._pending.append((locks.METERS.encode(), (Ints(meters),)))
         # One alone has an order of its own: that of its one statement.
         if len(writes) > 1 and (charged := locks.charged(writes)):
-            self._pending.append((locks.CHARGED, (Texts(charged),)))
+            self._pending.append((locks.CHARGED.encode(), (Texts(charged),)))
 
     def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
         prepared = [self._ready(statement, rows) for statement, rows in work]
