@@ -86,6 +86,7 @@ def test_a_connection_lost_at_any_commit_changes_nothing(
     listening: Listening, calm: tuple[Travel, int], how: Cut, step: int
 ) -> None:
     expected, commits = calm
+    number = 0
     for number in count(0, step):  # How many commits there are depends a little on which writes meet in one.
         travelled, wire = travel(listening, {number: how})
         judge(expected, travelled, wire)
