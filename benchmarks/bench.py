@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.calls import AT_ONCE, crowd, stack_cost
+from benchmarks.parked import PARKED
+from benchmarks.parked import flat as beside_parked
 from statecraft import Append, Data, Event, Machine, Run, Runtime, Settings, StepsExhausted
 from statecraft.store import open_store
 from statecraft.store.port import MachineSpec
@@ -38,6 +40,7 @@ TARGETS = {
     "resume": 20.0,
     "cpu_import": 0.35,
     "rss_import": 45.0,
+    "parked": 1.5,
     "stack": 250.0,
     "at_once": 1000.0,
 }
@@ -276,6 +279,7 @@ def main() -> int:
     everything, bare, row = stack_cost(TURNS)
     print(f"  CPU of a call: {everything:.0f} us with every member on, {bare:.0f} us with none, {row:.0f} us its row alone")
     full = crowd()
+    claimed, listed = beside_parked()
     print(f"  {AT_ONCE} calls at once: answered and recorded {full.seconds:.2f} s after the first began")
     met = [
         line(
@@ -296,6 +300,8 @@ def main() -> int:
         line("disk per payload byte, 500 steps of 2 KB", disk, TARGETS["growth"], ""),
         line("cost of step 500 to step 10", flat, TARGETS["flat"], ""),
         line("resume of the 500-step run, from the call to its handler", resumed, TARGETS["resume"], "ms"),
+        line(f"claiming beside {PARKED:,} parked runs, to beside none", claimed, TARGETS["parked"], ""),
+        line(f"listing beside {PARKED:,} parked runs, to beside none", listed, TARGETS["parked"], ""),
         line("CPU of the whole call stack, beyond the journal row", everything - row, TARGETS["stack"], "us"),
         line("calls in flight at once in one process", full.most, TARGETS["at_once"], "", at_least=True),
         line("from statecraft import Machine, Runtime: CPU", cpu_import, TARGETS["cpu_import"], "s"),

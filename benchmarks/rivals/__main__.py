@@ -15,12 +15,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.rivals.work import SIZE, STEPS, Measured
+
+if TYPE_CHECKING:
+    from statecraft.testing.postgres import PostgresServer
 
 RUNS = int(os.environ.get("RIVALS_RUNS", "200"))
 TURNS = int(os.environ.get("RIVALS_TURNS", "3"))
 QUEUED = int(os.environ.get("RIVALS_QUEUED", "5000"))
+QUEUE_TURNS = int(os.environ.get("RIVALS_QUEUE_TURNS", "1"))
 PATIENCE = 300
 CONTENDERS = {
     "statecraft": ("ours", ("statecraft",)),
@@ -99,8 +104,6 @@ def compare(kind: str) -> None:
 
 def queues() -> None:
     """The same queue drained by one worker and by four, each a program of its own."""
-    from benchmarks.fleet import drained, open_runs, rows_left
-    from benchmarks.rivals import dbos_drain
     from statecraft.testing.postgres import PostgresServer
 
     print(f"\npostgres: a queue of {QUEUED} runs of {STEPS} steps, drained by one worker and by four")
@@ -111,14 +114,21 @@ def queues() -> None:
             if why is not None:
                 print(f"  {name:<12} left out: {why}")
                 continue
-            rates: list[float] = []
-            for workers in (1, 4):
-                url = server.create_database()
-                subprocess.run([*command, url, str(QUEUED)], check=True, capture_output=True)
-                left = open_runs(url) if name == "statecraft" else rows_left(url, dbos_drain.LEFT)
-                rates.append(QUEUED / drained([*command, url], workers, left))
-            one, four = rates
-            print(f"  {name:<12} {one:8,.0f} runs/s by one, {four:8,.0f} by four: {four / one:.2f} times")
+            turns = [[_drained(server, name, command, workers) for workers in (1, 4)] for _ in range(QUEUE_TURNS)]
+            one, four = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
+            each = ", ".join(f"{a:,.0f} and {b:,.0f}" for a, b in turns)
+            print(f"  {name:<12} {one:8,.0f} runs/s by one, {four:8,.0f} by four: {four / one:.2f} times; in turns: {each}")
+
+
+def _drained(server: PostgresServer, name: str, command: list[str], workers: int) -> float:
+    """Runs a second."""
+    from benchmarks.fleet import drained, open_runs, rows_left
+    from benchmarks.rivals import dbos_drain
+
+    url = server.create_database()
+    subprocess.run([*command, url, str(QUEUED)], check=True, capture_output=True)
+    left = open_runs(url) if name == "statecraft" else rows_left(url, dbos_drain.LEFT)
+    return QUEUED / drained([*command, url], workers, left)
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ from statecraft.ids import RandomIds
 from statecraft.llm.port import ModelError, Reply, Request
 from statecraft.machine.event import BudgetExhausted
 from statecraft.records import RunFilter, RunRecord, Status
-from statecraft.store import open_store
+from statecraft.store import fleet, open_store
 from statecraft.store import tables as t
 from statecraft.store.sql import SqlStore
 from statecraft.testing import ManualClock, ScriptedLLM, text, together, tool_use
@@ -237,7 +237,7 @@ async def reviewing(run: Run[Errand]) -> Ask[Yes | Refused]:
 
 
 done, failed, spent = errand.final("done", ok=True), errand.final("failed"), errand.final("spent")
-_WAYS = {
+_WAYS: dict[str, Any] = {
     "ask": asking,
     "write": writing,
     "nest": nesting,
@@ -488,7 +488,7 @@ def rows(sql: sa.Connection) -> dict[str, Any]:
         "reservations": _told(sql, t.reservations, keys, ""),
         "payloads": _told(sql, t.payloads, keys, ""),
         "messages": _told(sql, t.messages, keys, ""),
-        "outbox": _told(sql, t.metadata.tables["outbox"], keys, ""),
+        "outbox": _told(sql, fleet.outbox, keys, ""),
         "feed": [row for row in _told(sql, t.feed, keys, "pos idx") if dict(row)["kind"] != "claimed"],
     }
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import shutil
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -81,6 +86,7 @@ def test_a_connection_lost_at_any_commit_changes_nothing(
     listening: Listening, calm: tuple[Travel, int], how: Cut, step: int
 ) -> None:
     expected, commits = calm
+    number = 0
     for number in count(0, step):  # How many commits there are depends a little on which writes meet in one.
         travelled, wire = travel(listening, {number: how})
         judge(expected, travelled, wire)
@@ -121,7 +127,7 @@ async def insist(rt: Runtime, number: int) -> None:
     """Start a run, as a caller does who gave it a key and is refused now and then."""
     while True:
         try:
-            await rt.start(cargo, Cargo(seconds=0.02, parcels=2 * (number % 3 == 0)), key=f"run {number}")
+            await rt.start(cargo, Cargo(seconds=0.02, parcels=2 * (number % 3 == 0)), key=f"run {number}", detach=True)
         except StoreError:
             await asyncio.sleep(0.02)
         else:
@@ -148,15 +154,14 @@ async def under_fire(url: str, notes: Path, runs: int, fire: Callable[[], Corout
 @pytest.mark.slow
 def test_a_runtime_whose_server_crashes_five_times_ends_every_run(tmp_path: Path) -> None:
     with PostgresServer() as server:
-        url = server.create_database()
+        url, log = server.create_database(), Log()
 
         async def fire() -> None:
             for number in range(5):
-                while await asyncio.to_thread(lambda: ended(url)[0]) < 6 * number:
+                while ended(url)[0] < 6 * number or len(log.of("store.reconnected")) < number:
                     await asyncio.sleep(0.02)
                 await asyncio.to_thread(server.restart, "immediate")
 
-        log = Log()
         with log.heard():
             outcome = asyncio.run(under_fire(url, tmp_path / "notes", 60, fire))
     print(outcome)
@@ -198,3 +203,58 @@ def test_a_runtime_whose_connections_are_ended_again_and_again_ends_every_run(tm
 
 
 SESSIONS = "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'statecraft'"
+
+
+# --- a disk that fills -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 32 MB of its own. Skips the test where the system lets us make none."""
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"no small disk here: mount says {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(file: Path) -> None:
+    with file.open("wb", buffering=0) as full, suppress(OSError):
+        while full.write(bytes(4096)):
+            pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mount") is None, reason="no program `mount`")
+def test_a_disk_that_is_full_for_a_while_stops_runs_and_loses_none() -> None:
+    """Only the tables are on it: where the log of PostgreSQL has no space either, the server stops, as in a crash."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, PostgresServer() as server:
+        Path(place).chmod(0o755)
+        with small_disk(Path(place) / "disk") as disk:
+            home = disk / "tables"
+            home.mkdir()
+            os.chown(home, server.folder.stat().st_uid, server.folder.stat().st_gid)
+            with psycopg.connect(server.url(), autocommit=True) as sql:
+                sql.execute(f"CREATE TABLESPACE small LOCATION '{home}'".encode())
+                sql.execute("CREATE DATABASE small TEMPLATE template0 TABLESPACE small")
+            url, log = server.url("small"), Log()
+
+            async def fire() -> None:
+                while await asyncio.to_thread(lambda: ended(url)[0]) < 6:
+                    await asyncio.sleep(0.02)
+                await asyncio.to_thread(fill, disk / "ballast")
+                while not any("StoreFull" in record.error for record in log.of("store.failed")):
+                    await asyncio.sleep(0.02)
+                (disk / "ballast").unlink()
+
+            with log.heard():
+                outcome = asyncio.run(under_fire(url, Path(place) / "notes", 60, fire))
+            server.drop_database("small")
+    print(outcome)
+    assert outcome.wrong == []
+    assert outcome.ended == Counter({"done": 100})

@@ -248,7 +248,7 @@ def test_what_another_writer_holds_is_not_waited_for(fleet_url: str) -> None:
             link = link_of(two)
             link.begin()
             link.hold([runs[0].claim()])
-            assert link.sql  # Whoever looks finds it held.
+            link.sql.exec_driver_sql("SELECT 1")  # Whoever looks finds it held.
             taken = await asyncio.wait_for(one.submit(ClaimDue("me", 5, 10**15, (runs[0].machine,), 9)), 10)
             link.rollback()
             assert {run.id for run in cast("list[RunRecord]", taken)} == {run.run_id.hex() for run in runs[1:]}

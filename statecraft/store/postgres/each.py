@@ -43,7 +43,7 @@ def _make(query: Query, dialect: sa.Dialect) -> tuple[bytes, tuple[type[Column],
     def column(part: Any, **_: Any) -> Any:
         return given.c[part.key] if isinstance(part, sa.BindParameter) and part.key in query.order else None
 
-    once: Any = visitors.replacement_traverse(query.select, {}, column)
+    once: Any = visitors.replacement_traverse(query.select, {}, column)  # type: ignore[call-overload]  # any statement will do
     found = once.lateral("found")
     compiled = sa.select(given.c.no, *found.c).select_from(given.join(found, sa.true())).compile(dialect=dialect)
     assert tuple(compiled.positiontup or ()) == query.order, (query.order, compiled.positiontup)

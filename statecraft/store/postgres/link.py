@@ -57,7 +57,7 @@ class Link:
         """Whether the transaction made something due."""
         self._announces = False
         """Whether each transaction begins with `feed.ANNOUNCE`; there is no feed before the schema is made."""
-        self._pending: list[tuple[str | bytes, Sequence[object]]] = []
+        self._pending: list[tuple[bytes, Sequence[object]]] = []
         """What is sent together with the next statements: one trip to the server instead of two."""
         self._connect()
 
@@ -138,14 +138,14 @@ class Link:
             self._announces = True
         heads, ending, meters = locks.heads(writes), locks.ending(writes), locks.meters(writes)
         if ending:
-            self._pending.append((locks.HEADS_AND_FAMILIES, (Blobs(ending), Blobs(heads))))
+            self._pending.append((locks.HEADS_AND_FAMILIES.encode(), (Blobs(ending), Blobs(heads))))
         elif heads:
-            self._pending.append((locks.HEADS, (Blobs(heads),)))
+            self._pending.append((locks.HEADS.encode(), (Blobs(heads),)))
         if meters:
-            self._pending.append((locks.METERS, (Ints(meters),)))
+            self._pending.append((locks.METERS.encode(), (Ints(meters),)))
         # One alone has an order of its own: that of its one statement.
         if len(writes) > 1 and (charged := locks.charged(writes)):
-            self._pending.append((locks.CHARGED, (Texts(charged),)))
+            self._pending.append((locks.CHARGED.encode(), (Texts(charged),)))
 
     def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
         prepared = [self._ready(statement, rows) for statement, rows in work]
@@ -172,7 +172,7 @@ class Link:
         values = zip(known.columns, zip(*rows, strict=True), strict=True)
         return known, rows, [send(column) for send, column in values]
 
-    def _send(self, work: Sequence[tuple[str | bytes, Sequence[object]]]) -> tuple[list[psycopg.Cursor[Any]], Exception | None]:
+    def _send(self, work: Sequence[tuple[bytes, Sequence[object]]]) -> tuple[list[psycopg.Cursor[Any]], Exception | None]:
         """Run all in order, in one trip; answer those that succeeded, and what the next one failed with."""
         sent: list[psycopg.Cursor[Any]] = []
         failed: Exception | None = None

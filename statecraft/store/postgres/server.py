@@ -136,6 +136,7 @@ class Reading:
         return self._sql
 
     def _begin(self) -> None:
+        self._pool = self._engine.pool
         self._sql = self._engine.connect()
         try:
             self._sql.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -156,5 +157,7 @@ class Reading:
             raw = self._sql.connection.dbapi_connection
             if raw is None or cast("psycopg.Connection[Any]", raw).closed:
                 self._engine.dispose()
+                self._sql.invalidate()
+            elif self._pool is not self._engine.pool:  # Another reader found its own lost: nobody would close ours any more.
                 self._sql.invalidate()
         self._sql.close()
