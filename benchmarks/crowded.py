@@ -96,3 +96,4 @@ def _fill_postgres(url: str, mix: Mix, machine: int) -> None:
         ):
             sql.execute(statement.replace("{{}}", "{}"))
         sql.execute("VACUUM ANALYZE")
+        sql.execute("CHECKPOINT")  # Else it goes on while others measure.

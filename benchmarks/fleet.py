@@ -97,7 +97,7 @@ async def engine(url: str) -> Measured:
 
 
 async def claiming(url: str, due: int) -> float:
-    """Milliseconds (median) to claim `AT_ONCE` runs out of a million of which `due` are due."""
+    """Milliseconds (the first quartile, since disks are not steady) to claim `AT_ONCE` runs out of a million of which `due` are due."""
     machine = await fill(url, Mix(due=due, later=MILLION // 10, closed=MILLION - MILLION // 10 - due))
     store = open_store(url)
     await store.open()
@@ -109,7 +109,7 @@ async def claiming(url: str, due: int) -> float:
         assert isinstance(taken, list), taken
         assert len(taken) == AT_ONCE, len(taken)
     await store.close()
-    return statistics.median(took[5:])
+    return statistics.quantiles(took[5:])[0]
 
 
 async def looked_at(url: str) -> float:
