@@ -121,7 +121,7 @@ def _readable(data: Mapping[str, Json]) -> dict[str, Json]:
 
 def _words(data: Mapping[str, Json]) -> dict[str, object]:
     """What the texts say beyond the facts."""
-    words = {name: "nobody" if value is None else value for name, value in data.items()}
+    words: dict[str, object] = {name: "nobody" if value is None else value for name, value in data.items()}
     if data.get("reviews"):
         words["since"] = data["reviews"][0]["since"]
     if "share" in data:

@@ -175,11 +175,16 @@ class Budgets:
     def _charges(self, draws: Sequence[Draw], spent: Mapping[str, int]) -> tuple[Charge, ...]:
         """The charges to every budget that limits a unit of which something was used."""
         return tuple(
-            Charge(f"{draw.meter}:{unit}", spent[unit], *((limit, self._shares) if self._shares and _public(draw.meter) else ()))
+            self._charge(draw.meter, unit, spent[unit], limit)
             for draw in draws
             for unit, limit in draw.limits.items()
             if unit not in TIMED and spent.get(unit, 0) > 0
         )
+
+    def _charge(self, meter: str, unit: str, amount: int, limit: int) -> Charge:
+        if self._shares and _public(meter):
+            return Charge(f"{meter}:{unit}", amount, limit, self._shares)
+        return Charge(f"{meter}:{unit}", amount)
 
     def _priced(self, call: Call, reply: Reply) -> Reply:
         """The reply with its cost, if a price is known."""
