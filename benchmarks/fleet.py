@@ -97,7 +97,7 @@ async def engine(url: str) -> Measured:
 
 
 async def claiming(url: str, due: int) -> float:
-    """Milliseconds (the first quartile, since disks are not steady) to claim `AT_ONCE` runs out of a million of which `due` are due."""
+    """Milliseconds (first quartile: disks are not steady) to claim `AT_ONCE` runs out of a million of which `due` are due."""
     machine = await fill(url, Mix(due=due, later=MILLION // 10, closed=MILLION - MILLION // 10 - due))
     store = open_store(url)
     await store.open()
