@@ -18,7 +18,7 @@ from statecraft.decisions import Decision
 from statecraft.engine import decide as decisions
 from statecraft.engine import owner, verdict
 from statecraft.engine.assembly import call_stack
-from statecraft.engine.begin import beginning, check_place, first, head_until, machine_spec
+from statecraft.engine.begin import beginning, check_key, check_place, first, head_until, machine_spec
 from statecraft.engine.children import machines_of
 from statecraft.engine.fit import kept
 from statecraft.engine.held import fresh
@@ -101,7 +101,7 @@ class Runtime(Scheduling, Redriving):
         told = (self.settings.channels, self.settings.alerts, self.settings.poll.total_seconds())
         self._courier = Courier(self._store, self._clock, self._ids.uniform, *told)
         if self.settings.take == "all":
-            known = Known(self._store, self._clock, self._ids, self._at_hand, self._register)
+            known = Known(self._store, self._clock, self._ids, self._at_hand, self._register, self.settings.share_of)
             self._worker.schedules = Firing(known, self.settings.poll)
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -192,13 +192,14 @@ class Runtime(Scheduling, Redriving):
         budgets (`Settings.tenants`) and share of the queue (`Settings.shares`) it draws on. In its `queue`, a higher
         `priority` goes first. With `at` or `delay` it waits until then; its deadline and other bounds of time count from
         there, or from when somebody resumes it before. Raises `InvalidPayload` if `data` is not of the machine's data
-        type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant or queue or
-        an `at` without a time zone.
+        type, `KeyConflict` if the key's run has another machine or input, `ConfigError` for an empty tenant or queue,
+        for a name that no database keeps, for `at` without a time zone, or for a key that begins with `schedule:` or `child:`.
         """
         definition = machine.definition
         now = self._clock.now()
         begins = beginning(now, at, delay)
-        check_place(tenant, queue, priority)
+        check_place(tenant, queue, priority, key)
+        check_key(key)
         if type(data) is not definition.data_type:
             raise InvalidPayload(f"{definition.name} is started with {definition.data_type.__name__}, not {type(data).__name__}")
         payload = kept(data)

@@ -28,7 +28,7 @@ class Entry:
     """What is in `data` besides what is in all of them."""
 
 
-SHOW, REVIEW = "statecraft show {run}", "statecraft review show {run} --review {review}"
+SHOW, REVIEW, DEAD = "statecraft show {run}", "statecraft review show {run} --review {review}", "statecraft dlq show {run}"
 _WHERE = "{machine} {run} in {state}"
 
 CATALOGUE: Mapping[Kind, Entry] = {
@@ -54,7 +54,7 @@ CATALOGUE: Mapping[Kind, Entry] = {
     Kind.REVIEW_DECIDED: Entry(f"{_WHERE}: {{decision}} by {{by}}", SHOW, ("review", "decision", "by")),
     # `event` is the one that led to the final state, which is `state`.
     Kind.RUN_FAILED: Entry("{machine} {run} failed in {state} by {event}", SHOW, ("event",)),
-    Kind.RUN_DEAD_LETTERED: Entry(f"{_WHERE} is dead: {{reason}}", SHOW, ("reason",)),
+    Kind.RUN_DEAD_LETTERED: Entry(f"{_WHERE} is dead: {{reason}}", DEAD, ("reason",)),
     Kind.RUN_COMPLETED: Entry("{machine} {run} ended in {state}", SHOW, ("event",)),
     # `budget` is `run:ID` or `tenant:NAME:WINDOW`; `limit` is in tokens, calls or dollars. `share` is the share that is used
     # up; 1.0 also says that a call found no room. The run is the one whose call came upon it.

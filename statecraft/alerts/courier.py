@@ -43,8 +43,15 @@ async def attempt(clock: Clock, channel: Channel, alert: Alert) -> NotDelivered 
         return failure
     except TimeoutError:
         return NotDelivered(f"no answer in {TIME_LIMIT:g} s" if limit.expired() else "TimeoutError")
-    except Exception as error:  # noqa: BLE001 - a channel may raise what it likes; texts of others may hold secrets
-        return NotDelivered(type(error).__name__)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return NotDelivered("CancelledError")  # The channel's own making; it must not end the carrier.
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a channel may raise what it likes, and sys.exit() in it ends nobody's
+        return NotDelivered(type(error).__name__)  # worker. Texts of others may hold secrets.
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
 from statecraft import trace
@@ -31,7 +31,11 @@ class Callback:
         if iscoroutinefunction(self._fn) or iscoroutinefunction(getattr(self._fn, "__call__", None)):  # noqa: B004
             await self._fn(alert)
         else:
-            await self._aside.run(lambda: self._fn(alert))
+            answers: list[object] = []
+            await self._aside.run(lambda: answers.append(self._fn(alert)))
+            for answer in answers:
+                if isawaitable(answer):  # Such as that of a lambda around an `async def`: only now it is called.
+                    await answer
 
 
 class Log:

@@ -79,7 +79,7 @@ def test(session: Session, channel: str, target: str) -> Exit:
     channels = {each.name: each for each in settings_for(found).channels}
     if channel not in channels:
         known = ", ".join(channels) or "none"
-        raise ConfigError(f"the settings of {found.module.__name__} have no channel {channel!r}; they have: {known}")
+        raise ConfigError(f"the settings of {target} have no channel {channel!r}; they have: {known}")
     return run_async(lambda: _test(session, channels[channel]))
 
 

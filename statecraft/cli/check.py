@@ -20,7 +20,7 @@ from statecraft.cli.screen import dim, strong, table
 from statecraft.cli.target import load_target
 from statecraft.cli.verb import Session, Verb, one_line
 from statecraft.errors import DefinitionError, Finding, StatecraftError
-from statecraft.store import open_store, shown
+from statecraft.store import open_store, schema_of, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,10 @@ def _database(session: Session) -> Fact:
         return Exit.DONE
 
     try:
+        if path is None and schema_of(session.database.url)[0] is None:
+            return Fact(
+                "database", True, f"{where}: reachable, without tables; `statecraft migrate` or the first start makes them"
+            )
         run_async(main)
     except StatecraftError as error:
         return Fact("database", False, f"{where}: {one_line(error)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ from statecraft.cli.fields import Fields, build, read_fields
 from statecraft.cli.letter import letter_lines, letter_rows, pattern_rows
 from statecraft.cli.screen import count, table
 from statecraft.cli.target import find_machine
-from statecraft.cli.verb import SendingVerb, Session, Verb, VerbGroup
+from statecraft.cli.verb import SendingVerb, Session, Verb, VerbGroup, one_line
 from statecraft.clock import SystemClock, instant
-from statecraft.errors import ConfigError, IllegalEvent, NotFound, Refused
+from statecraft.errors import ConfigError, IllegalEvent, NotFound, Refused, StatecraftError
 from statecraft.letters import DeadFilter, Redriven
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ def _filter(only: dict[str, Any], limit: int = 100) -> DeadFilter:
 
 def moment(text: str, now: datetime) -> datetime:
     """An instant from `6h` (ago) or ISO 8601. Raises `ConfigError`."""
-    if text[:-1].isdigit() and text[-1] in UNITS:
-        return now - timedelta(seconds=int(text[:-1]) * UNITS[text[-1]])
     try:
+        if text[:-1].isdigit() and text[-1] in UNITS:
+            return now - timedelta(seconds=int(text[:-1]) * UNITS[text[-1]])
         at = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(f"{text!r} is no time: give 90m, 6h or 2d for ago, or an instant such as 2026-01-31T08:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
@@ -222,13 +223,17 @@ async def _redrive_each(session: Session, runs: Sequence[str], fields: Fields, h
     """Make several runs ready, each in a write of its own."""
     results: list[Redriven] = []
     for run in runs:
-        async with opened(session, run, "none") as found:
-            told = Redriven(found.run.id, found.run.machine, found.run.state)
-            try:
+        told = Redriven(run, "", "")
+        try:
+            async with opened(session, run, "none") as found:
+                told = Redriven(found.run.id, found.run.machine, found.run.state)
                 await found.rt.redrive(found.run.id, **_wish(how, found.target.machine.definition, fields))
-            except Refused as refusal:
-                told = Redriven(told.run_id, told.machine, told.state, str(refusal))
-            results.append(told)
+        except StatecraftError as refusal:
+            if len(runs) == 1 and not isinstance(refusal, Refused):
+                raise
+            # What was done to the others is told all the same.
+            told = replace(told, refused=one_line(refusal))
+        results.append(told)
     return _tell(session, results, done=True)
 
 
@@ -266,7 +271,10 @@ def _tell(session: Session, results: Sequence[Redriven], *, done: bool) -> Exit:
         session.screen.data(line)
     well = sum(each.ok for each in results)
     session.screen.say(f"{count(well, 'run')} {word}; {len(results) - well} refused")
-    session.screen.say("a worker takes them up" if done else "nothing was done; the same with --yes does it")
+    if not done:
+        session.screen.say("nothing was done; the same with --yes does it")
+    elif well:
+        session.screen.say("a worker takes them up")
     return _exit(results)
 
 

@@ -16,7 +16,8 @@ def migrate(session: Session, check: bool) -> Exit:
     """Bring the database up to the schema of this statecraft."""
     from statecraft.store import open_store, schema_of
 
-    must_exist(session.database)
+    if session.database.file is not None:
+        must_exist(session.database)
     found, wanted = schema_of(session.database.url)
 
     async def bring_up() -> Exit:

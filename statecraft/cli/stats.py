@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from statecraft.cli.alarms import alarms, each_of, gap_of
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import ago, clip, count, dim, strong, table
@@ -47,11 +48,12 @@ def stats(session: Session, /, prometheus: bool, watch: float | None, target: st
     from statecraft.engine.settings import Settings
     from statecraft.runtime import Runtime
 
-    must_exist(session.database)
+    database = session.database
+    must_exist(database)
     settings: Settings = settings_for(load_target(target)) if target else Settings()
 
     async def main() -> Exit:
-        async with Runtime(session.database.url, settings=replace(settings, take="none")) as rt:
+        async with Runtime(database.url, settings=replace(settings, take="none"), migrate=database.migrate) as rt:
             while True:
                 _show(session, await rt.stats(), prometheus, again=watch is not None)
                 if watch is None:
@@ -76,44 +78,23 @@ def _show(session: Session, found: Stats, prometheus: bool, *, again: bool) -> N
 
 def lines_of(found: Stats) -> list[str]:
     """The figures as lines for people: what may need one first."""
-    blocks = (_alarms(found), _totals(found), _queues(found), _places(found), _workers(found), _limits(found))
+    blocks = (alarms(found), _totals(found), _queues(found), _places(found), _workers(found), _limits(found))
     lines = [line for block in blocks if block for line in ("", *block)]
     return lines[1:]
 
 
-def _alarms(found: Stats) -> list[str]:
-    """What a person should look at, in words; a quiet line if there is nothing."""
-    lost = sum(worker.state == "lost" for worker in found.workers)
-    alive = any(worker.state == "alive" for worker in found.workers)
-    due = sum(queue.depth for queue in found.queues)
-    told = [
-        (due > 0 and not alive, f"{count(due, 'run')} due, and no worker is alive"),
-        (lost > 0, f"{count(lost, 'worker')} lost"),
-        (found.overdue > 0, f"{count(found.overdue, 'lease')} over, not taken over yet"),
-        (bool(found.dead), f"{count(sum(found.dead.values()), 'dead letter')}: {_each(found.dead.items())}"),
-        (any(each.state != "closed" for each in found.breakers), "breakers not closed: " + _broken(found)),
-        (any(use.ratio >= 1 for use in found.budgets), "tenants without budget: " + _spent(found)),
-        (found.schedule_late > timedelta(minutes=1), f"a schedule is {_gap(found.schedule_late)} late"),
-        *(
-            (queue.late > timedelta(minutes=1), f"alerts for {queue.channel} wait for {_gap(queue.late)}")
-            for queue in found.outbox
-        ),
-    ]
-    return [click.style(f"! {text}", fg="red") for holds, text in told if holds] or [dim("nothing needs a person's look")]
-
-
 def _totals(found: Stats) -> list[str]:
     runs = ", ".join(f"{number:,} {status}" for status, number in found.runs.items())
-    rows = [("open runs", runs), ("parked", _each(found.waiting_for.items()))]
+    rows = [("open runs", runs), ("parked", each_of(found.waiting_for.items()))]
     if found.reviews:
-        rows.append(("reviews", f"{count(found.reviews, 'run')} with a person, the first for {_gap(found.review_oldest)}"))
-    pace = ", ".join(f"{each.moves:.1f} in {_gap(each.window)}" for each in found.pace)
+        rows.append(("reviews", f"{count(found.reviews, 'run')} with a person, the first for {gap_of(found.review_oldest)}"))
+    pace = ", ".join(f"{each.moves:.1f} in {gap_of(each.window)}" for each in found.pace)
     rows += [
         ("moves/s", pace),
-        ("ended/s", ", ".join(f"{each.ended:.1f} in {_gap(each.window)}" for each in found.pace)),
-        ("fences", f"{count(found.taken_over, 'run')} taken over, {count(found.refused, 'write')} refused, since ever"),
+        ("ended/s", ", ".join(f"{each.ended:.1f} in {gap_of(each.window)}" for each in found.pace)),
+        ("leases", f"{count(found.taken_over, 'run')} taken over, {count(found.refused, 'write')} refused so far"),
         ("schedules", f"{found.schedules}, next {_at(found.schedule_next, found.at)}" if found.schedules else ""),
-        ("outbox", _each((each.channel, each.deliveries) for each in found.outbox)),
+        ("outbox", each_of((each.channel, each.deliveries) for each in found.outbox)),
     ]
     return table((strong(name), text) for name, text in rows if text)
 
@@ -123,7 +104,7 @@ def _queues(found: Stats) -> list[str]:
         (
             each.queue,
             f"{each.depth:,}",
-            _gap(each.oldest) if each.depth else "",
+            gap_of(each.oldest) if each.depth else "",
             f"{each.delayed:,}",
             _at(each.next_due, found.at),
         )
@@ -159,26 +140,10 @@ def _workers(found: Stats) -> list[str]:
 
 def _limits(found: Stats) -> list[str]:
     rows: Sequence[Sequence[str]] = [
-        (each.tenant, _gap(each.window), each.unit, f"{each.used:,}", f"{each.limit:,}", f"{each.ratio:.0%}")
+        (each.tenant, gap_of(each.window), each.unit, f"{each.used:,}", f"{each.limit:,}", f"{each.ratio:.0%}")
         for each in found.budgets[:_MOST_PLACES]
     ]
     return table(rows, head=("TENANT", "WINDOW", "UNIT", "USED", "LIMIT", "SHARE"), right=frozenset({3, 4, 5}))
-
-
-def _broken(found: Stats) -> str:
-    return ", ".join(f"{each.dependency} {each.state}" for each in found.breakers if each.state != "closed")
-
-
-def _spent(found: Stats) -> str:
-    return ", ".join(dict.fromkeys(use.tenant for use in found.budgets if use.ratio >= 1))
-
-
-def _each(pairs: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in pairs)
-
-
-def _gap(gap: timedelta) -> str:
-    return ago(gap.total_seconds())
 
 
 def _at(at: datetime | None, now: datetime) -> str:

@@ -225,7 +225,14 @@ def _drive(given: Mapping[str, Any]) -> Drive:
 
 
 def must_exist(database: Database) -> None:
-    """Refuse to make an empty database just to look into it. Raises `ConfigError`."""
+    """Refuse to make a database, or tables in an empty one, just to look into it. Raises `ConfigError` or `StoreError`."""
+    from statecraft.store import schema_of, shown
+
     path = database.file
     if path is not None and not path.exists():
         raise ConfigError(f"there is no database at {path} ({database.source}); give one with --db, or start a run first")
+    if path is None and schema_of(database.url)[0] is None:
+        raise ConfigError(
+            f"{shown(database.url)} ({database.source}) has no tables of statecraft; name another database with --db, or run "
+            "`statecraft migrate` or start a run first"
+        )

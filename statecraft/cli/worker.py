@@ -20,6 +20,7 @@ from statecraft.cli.span import Span
 from statecraft.cli.target import Target, load_target, model_for
 from statecraft.cli.verb import Session, Verb
 from statecraft.errors import ConfigError
+from statecraft.store import shown
 
 if TYPE_CHECKING:
     from statecraft.engine.settings import Settings
@@ -60,10 +61,10 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
     async def main() -> Exit:
         from statecraft.runtime import Runtime
 
-        machines = [target.machine for target in found]
+        machines, database = [target.machine for target in found], session.database
         with on_signals(leaving):
-            async with Runtime(session.database.url, machines=machines, llm=models, settings=settings) as rt:
-                await work(rt, found, drain, leaving)
+            async with Runtime(database.url, machines=machines, llm=models, settings=settings, migrate=database.migrate) as rt:
+                await work(rt, found, shown(database.url), drain, leaving)
         leaving.done()
         return Exit.DONE
 
@@ -79,11 +80,13 @@ def _of_project(session: Session) -> tuple[str, ...]:
     return texts
 
 
-async def work(rt: Runtime, targets: Sequence[Target], drain: bool, leaving: Leaving) -> None:
+async def work(rt: Runtime, targets: Sequence[Target], database: str, drain: bool, leaving: Leaving) -> None:
     """Work until a signal comes or, with `drain`, until nothing is left to do."""
     machines = ",".join(target.machine.name for target in targets)
     queues = ",".join(rt.settings.queues)
-    trace.emit("worker.started", {"owner": rt.owner, "machines": machines, "queues": queues, "pid": os.getpid()})
+    trace.emit(
+        "worker.started", {"owner": rt.owner, "machines": machines, "queues": queues, "database": database, "pid": os.getpid()}
+    )
     await _first(leaving.asked.wait(), *((rt.idle(),) if drain else ()))
     if leaving.asked.is_set():
         trace.emit("worker.draining", {"owner": rt.owner, "grace": leaving.grace})

@@ -12,6 +12,9 @@ from statecraft.store import chain, port
 
 _PRIORITIES = 2**31
 
+LONGEST_NAME = 1_000
+"""Bytes of a key, a tenant or a queue: an index of PostgreSQL takes 2,704 in all."""
+
 
 def machine_spec(definition: Definition) -> port.MachineSpec:
     """A definition as the store keeps it."""
@@ -36,14 +39,36 @@ def beginning(now: int, at: datetime | None, delay: timedelta | None) -> int:
     return now + max(0, micros(delay or timedelta(0)))
 
 
-def check_place(tenant: str | None, queue: str, priority: int) -> None:
-    """Raises `ConfigError` for what is no tenant, queue or priority."""
+def check_name(what: str, name: str | None) -> None:
+    """Raises `ConfigError` for a name that not every database can keep in an index."""
+    try:
+        fits = name is None or ("\0" not in name and len(name.encode()) <= LONGEST_NAME)
+    except UnicodeEncodeError:  # Half of a character.
+        fits = False
+    if not fits:
+        raise ConfigError(f"a {what} is a text of at most {LONGEST_NAME} bytes without \\0, not {(name or '')[:80]!a}")
+
+
+def check_place(tenant: str | None, queue: str, priority: int, key: str | None = None) -> None:
+    """Raises `ConfigError` for what is no tenant, queue, priority or key."""
+    for what, name in (("tenant", tenant), ("queue", queue), ("key", key)):
+        check_name(what, name)
     if tenant == "":
         raise ConfigError("a tenant has a name; leave tenant out for a run that belongs to none")
     if not queue:
         raise ConfigError("a queue has a name; leave queue out for the default one")
     if not -_PRIORITIES <= priority < _PRIORITIES:
         raise ConfigError(f"a priority is a number of 32 bits, not {priority}")
+
+
+_RESERVED = ("schedule:", "child:")
+
+
+def check_key(key: str | None) -> None:
+    """Raises `ConfigError` for a start key that schedules or child runs may need: theirs would be taken for yours."""
+    taken = next((each for each in _RESERVED if key is not None and key.startswith(each)), None)
+    if taken is not None:
+        raise ConfigError(f"keys that begin with {taken!r} are given by the library, not by you: {str(key)[:120]!r}")
 
 
 def head_until(now: int, begins: int) -> port.Head:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar, cast, get_args
 from statecraft import trace
 from statecraft.calls.call import canonical
 from statecraft.clock import Clock, instant, stamp
+from statecraft.engine.begin import check_name
 from statecraft.engine.fit import kept
 from statecraft.errors import ConfigError, InvalidPayload, NotFound, StoreUnavailable, WriteRefused
 from statecraft.machine.data import Data
@@ -129,6 +130,8 @@ def _check(name: str, rule: object, queue: str, tenant: str | None, missed: str,
         raise ConfigError(f"a schedule's name is 1 to 100 letters, digits, dots, dashes and underscores, not {name[:120]!r}")
     if not isinstance(rule, Cron | Every):
         raise ConfigError(f"the rule of schedule {name!r} is a Cron or an Every, not {rule!r}")
+    check_name("queue", queue)
+    check_name("tenant", tenant)
     if not queue or tenant == "":
         raise ConfigError(f"the queue and the tenant of schedule {name!r} have names; leave them out for the default")
     if missed not in get_args(Missed):

@@ -53,6 +53,8 @@ class Known:
     """The machines at hand, by name."""
     register: Callable[[Definition], Awaitable[int]]
     """Answers the store's number for a definition."""
+    share_of: Callable[[str | None], float]
+    """The share of a tenant in its queue."""
 
 
 class Firing:
@@ -154,6 +156,7 @@ class Firing:
             due.tenant,
             queue=due.queue,
             priority=due.priority,
+            share=self._known.share_of(due.tenant),
         )
         run_id = cast(bytes, await self._submit(begun))
         if run_id == row.run_id:

@@ -71,6 +71,7 @@ class WorkerBeat:
     queues: tuple[str, ...]
     """None given: all."""
     machines: tuple[str, ...]
+    """Whose due runs it takes; none for a process that drives only the runs it started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,10 @@ Probe = Callable[[str], None]
 """Called with `before` just before and `after` just after each commit; for tests that crash there."""
 
 _STARTS = 6
-"""How often a batch is begun anew because another process's writer was in its way."""
+"""How often a write is begun anew because another process's writer was in its way."""
+
+_STARTS_TOGETHER = 3
+"""How often many are, before each goes by itself: alone it holds little that another may wait for crosswise."""
 
 
 class _Again(Exception):
@@ -59,6 +62,8 @@ class Applier:
                 return self._together(writes)
             except _Again as again:
                 self._link.rollback()
+                if len(writes) > 1 and start == _STARTS_TOGETHER:
+                    return self._one_by_one(writes)
                 if start == _STARTS:
                     return self._all(writes, again.error)
         raise AssertionError("unreachable")
@@ -100,6 +105,11 @@ class Applier:
         outcomes: list[Outcome] = []
         try:
             self._begin(writes)
+        except Exception as error:  # noqa: BLE001  # As above.
+            self._unless_again(error)
+            self._link.rollback()
+            return self._one_by_one(writes) if self._innocent(error) else self._all(writes, error)
+        try:
             for write in writes:
                 self._link.mark()
                 try:
@@ -122,7 +132,7 @@ class Applier:
         return self._end(writes, outcomes)
 
     def _one_by_one(self, writes: Sequence[Step]) -> list[Outcome]:
-        """Each write in its own transaction: the last resort, when the database gave up on a transaction as a whole."""
+        """Each write in its own transaction: the last resort, when there is none that they could share."""
         return [outcome for write in writes for outcome in self._do([write])]
 
     def _apply(self, writes: Sequence[Step]) -> list[Outcome]:

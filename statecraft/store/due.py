@@ -78,14 +78,17 @@ _REASONS = (_EXPIRED, _DUE, _READY)
 
 def claim_due(sql: sa.Connection, write: ClaimDue, rows: Rows) -> list[RunRecord]:
     """Take what is due, as far as there is room."""
-    room = Room(sql, write.limits)
-    found: list[Row] = []
-    for reason in _REASONS:
+    orphaned = write.now - (write.lease_until - write.now)
+    room = Room(sql, write.limits, orphaned)
+    found = _ripe(sql, _EXPIRED, write, write.limit, Room(sql, ()))
+    # Whose lease has expired is held already, as far as a limit is concerned, but for those that were not counted.
+    for row in found:
+        if row.lease_until <= orphaned:
+            room.held(row.machine)
+    for reason in (_DUE, _READY):
         most = write.limit - len(found)
         if most > 0:
-            # Whose lease has expired is held already, as far as a limit is concerned.
-            counted = Room(sql, ()) if reason is _EXPIRED else room
-            found += _ripe(sql, reason, write, most, counted)
+            found += _ripe(sql, reason, write, most, room)
     return [take(run_record(row), write, rows) for row in found]
 
 
@@ -155,21 +158,28 @@ def next_due(
 
 _VERSIONS = sa.select(t.machines.c.machine, t.machines.c.name).where(t.machines.c.name.in_(sa.bindparam("names", expanding=True)))
 _HELD = Query(
-    sa.select(sa.func.count().label("held")).where(_HERE[0], t.runs.c.lease_until.is_not(None)),
+    sa.select(sa.func.count().label("held")).where(
+        _HERE[0], t.runs.c.lease_until.is_not(None), t.runs.c.lease_until > sa.bindparam("since")
+    ),
     "machine",
+    "since",
 )
 
 
 class Room:
-    """How many more runs of each limited machine may be held, all its versions and all workers together."""
+    """How many more runs of each limited machine may be held, all its versions and all workers together.
 
-    def __init__(self, sql: sa.Connection, limits: Sequence[tuple[str, int]]) -> None:
+    Leases that ended by `since` are not counted: nobody took these runs over for so long that nobody may be able to,
+    as with a version of the machine whose last worker died. They must not keep its other versions from running.
+    """
+
+    def __init__(self, sql: sa.Connection, limits: Sequence[tuple[str, int]], since: int = 0) -> None:
         self._left = dict(limits)
         self._names: dict[int, str] = {}
         if limits:
             for machine, name in sql.execute(_VERSIONS, {"names": list(self._left)}):
                 self._names[machine] = name
-                self._left[name] -= _HELD.ask(sql, machine)[0].held
+                self._left[name] -= _HELD.ask(sql, machine, since)[0].held
 
     def left(self, machine: int, most: int) -> int:
         """How many more runs of the machine, but at most `most`."""
@@ -185,6 +195,12 @@ class Room:
             return False
         self._left[name] -= many
         return True
+
+    def held(self, machine: int) -> None:
+        """Count a run of the machine that is held again, whether there is room for it or not."""
+        name = self._names.get(machine)
+        if name is not None:
+            self._left[name] -= 1
 
     def copy(self) -> Room:
         """To count ahead."""

@@ -44,7 +44,11 @@ class ClaimDue:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Make every run that `owner` holds ready for others. Answers how many there were."""
+    """Make every run that `owner` holds ready for others. Answers how many there were.
+
+    For the store that claims in the name of `owner`, which applies its writes in order: a claim in the same name through
+    another store at the same moment may be released or not.
+    """
 
     owner: str
     at: int

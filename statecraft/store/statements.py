@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from statecraft.records import Status
 from statecraft.store import fleet
 from statecraft.store import tables as t
+from statecraft.store.merging import Merge, first, last, ordered, summed
 from statecraft.store.upsert import Upsert, insert_or_leave, insert_or_replace, insert_or_update
 
 Row = tuple[Any, ...]
-Merge = Callable[[Sequence[Row]], Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,29 +150,11 @@ def _key(name: str) -> sa.BindParameter[Any]:
     return sa.bindparam(f"of_{name}", type_=t.reviews.c[name].type)
 
 
-def _last(rows: Sequence[Row]) -> Sequence[Row]:
-    """Of rows with the same first value the last one, in the order of that value: writers that meet never lock crosswise."""
-    return [row for _, row in sorted({row[0]: row for row in rows}.items())]
-
-
-def _summed(rows: Sequence[Row]) -> Sequence[Row]:
-    """As `_last`, with the second values added up."""
-    sums: dict[Any, int] = {}
-    for key, amount, _ in rows:
-        sums[key] = sums.get(key, 0) + amount
-    return [(key, amount, None) for key, amount in sorted(sums.items())]
-
-
-def _first(rows: Sequence[Row]) -> Sequence[Row]:
-    """Of equal rows one."""
-    return list(dict.fromkeys(rows))
-
-
 _HEAD = ("status", "owner", "lease_until", "waiting_for", "due_at", "updated_at", "finished_at", "reason")
 
-PAYLOAD = Statement("payload", insert_or_leave(t.payloads), ("hash", "body"), merge=_last)
-MESSAGE = Statement("message", insert_or_leave(t.messages), ("hash", "parent", "body"), merge=_last)
-RUN = _insert(t.runs, *_LATER)
+PAYLOAD = Statement("payload", insert_or_leave(t.payloads), ("hash", "body"), merge=last)
+MESSAGE = Statement("message", insert_or_leave(t.messages), ("hash", "parent", "body"), merge=last)
+RUN = replace(_insert(t.runs, *_LATER), merge=ordered(_written(t.runs, *_LATER).index("key")))
 CHILD = _child()
 ADVANCE = _update("advance", ("seq", "state", "updated_at"), _held(Status.RUNNING))
 """A move that goes on under the same lease. It touches no indexed column."""
@@ -195,7 +177,7 @@ DEGRADE = Statement(
 """Comes before the move it belongs to, which may close the run."""
 TRANSITION = _insert(t.transitions)
 DECISION = _decision()
-SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"), merge=_last)
+SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"), merge=last)
 CALL = _fenced_insert("call", t.calls, _written(t.calls))
 NOTED = Statement("noted", sa.insert(t.calls), _written(t.calls))
 """What a person did to a run that nobody holds, as a row of the visit's journal."""
@@ -249,8 +231,8 @@ def _drop(name: str, *columns: str) -> Statement:
 CALL_KEY = ("run_id", "seq", "digest", "occurrence")
 
 _METER = ("meter", "used", "state")
-CHARGE = Statement("charge", insert_or_update(t.meters, used=lambda old, new: old + new), _METER, merge=_summed)
-ADJUST = Statement("adjust", insert_or_update(t.meters, state=lambda _, new: new), _METER, merge=_last)
+CHARGE = Statement("charge", insert_or_update(t.meters, used=lambda old, new: old + new), _METER, merge=summed)
+ADJUST = Statement("adjust", insert_or_update(t.meters, state=lambda _, new: new), _METER, merge=last)
 UNRESERVE = _drop("unreserve", *CALL_KEY)
 RESERVE = _insert(t.reservations)
 FREE = _drop("free", "run_id")
@@ -263,7 +245,7 @@ def _question() -> Statement:
     asked = sa.select(t.call_reviews.c.seq).where(*_of(t.call_reviews, *CALL_KEY, "round"))
     chosen = sa.select(*(_param(column, t.call_reviews) for column in columns)).where(~asked.exists())
     order = (*(f"p_{column}" for column in columns), *(f"of_{column}" for column in (*CALL_KEY, "round")))
-    return Statement("question", sa.insert(t.call_reviews).from_select(list(columns), chosen), order, merge=_first)
+    return Statement("question", sa.insert(t.call_reviews).from_select(list(columns), chosen), order, merge=first)
 
 
 QUESTION = _question()

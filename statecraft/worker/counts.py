@@ -65,7 +65,8 @@ class Counts:
 
     def _beat(self, held: int, definitions: Iterable[Definition], *, stopped: bool = False) -> port.Beat:
         settings, now = self._settings, self._clock.now()
-        machines = tuple(sorted({definition.name for definition in definitions}))
+        # Who drives only its own runs has no machine for those of others.
+        machines = tuple(sorted({definition.name for definition in definitions if settings.take == "all"}))
         done = (self.moves, self.fenced, self.recovered)
         return port.Beat(
             self._owner, now, micros(settings.lease), settings.concurrency, held, *done, settings.queues, machines, stopped

@@ -67,6 +67,8 @@ class Hands(Changes):
         leases.quiet = self._hand_back_in_call
         self._troubles: dict[str, tuple[int, Exception]] = {}
         """By loop: how often it failed in a row, and why the last time."""
+        self._doubtful_until = 0
+        """Until then, who lost a run may have lost it to a store that was away, as it was for us."""
 
     # --- taking runs -------------------------------------------------------------------------------------------------
 
@@ -94,8 +96,8 @@ class Hands(Changes):
     def drive(self, held: Held, claimed_at: int) -> None:
         """Advance a claimed run in the background until it parks, ends or is lost. Its lease counts from `claimed_at`."""
         self._keep(held.run_id)
-        if isinstance(self.failures.pop(held.run_id, None), StoreError):
-            held.attempts = 0  # It was the store that stopped it the last time, and no fault of the run.
+        if isinstance(self.failures.pop(held.run_id, None), StoreError) or claimed_at < self._doubtful_until:
+            held.attempts = 0  # It was the store that stopped it the last time, here or elsewhere, and no fault of the run.
         if held.run_id in self._driving:
             self.abandon(held.run_id, "it was claimed again")
         self._leases.renewed(held.run_id, claimed_at)
@@ -198,6 +200,7 @@ class Hands(Changes):
             trace.emit("run.lost", {"run_id": held.id, "state": held.state, "epoch": held.epoch})
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the run; its lease ends, and it is claimed again
             self.failures[held.run_id] = error
+            self._doubt(error)
             trace.emit("store.failed", {"run_id": held.id, "what": "step", "error": repr(error)}, level=logging.WARNING)
         except asyncio.CancelledError:
             raise
@@ -297,4 +300,11 @@ class Hands(Changes):
     def _trouble(self, what: str, error: Exception) -> None:
         """The store may be away for a moment, which ends nothing; but it is said each time, and remembered."""
         self._troubles[what] = (self._troubles.get(what, (0, error))[0] + 1, error)
+        self._doubt(error)
         trace.emit("store.failed", {"what": what, "error": repr(error)}, level=logging.WARNING)
+
+    def _doubt(self, error: Exception) -> None:
+        """A store that is away is away for the whole fleet. Whoever held a run then has let go of it without a word, which
+        would look like poison; all of those leases have ended, and been looked at, two leases from now."""
+        if isinstance(error, StoreError):
+            self._doubtful_until = self._clock.now() + 2 * micros(self._settings.lease)

@@ -129,6 +129,8 @@ class Worker(Hands):
         # The end of a run of a limited machine makes room for another one.
         self._wanting = self.free <= 0 or bool(self._limits)
         if self.free <= 0 or not machines or (only is not None and not only):
+            if not self._driving:
+                self._idle.set()  # There is nothing that it may take.
             return poll
         now = self._clock.now()
         if self._driving and now - self._renewal.good_at >= micros(self._settings.lease) // 2:
@@ -149,7 +151,11 @@ class Worker(Hands):
         return poll if due is None else min(poll, max(0.0, (due - self._clock.now()) / 1_000_000))
 
     async def idle(self) -> None:
-        """Return when nothing is in hand here and nothing is due."""
+        """Return when nothing is in hand here and nothing is due that may be taken."""
+        while self.draining or self._settings.take == "none":  # Nobody looks for what is due.
+            if not self._driving:
+                return
+            await self.changing(ANY).wait()
         self._idling = True
         self._idle.clear()
         self.poke()

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from statecraft.alerts import Callback, Log, NotDelivered, pace
-from statecraft.alerts.courier import LEASE, TIME_LIMIT, Carrier, Courier
+from statecraft.alerts.courier import LEASE, TIME_LIMIT, Carrier, Courier, attempt
 from statecraft.channel import Alert, AlertPolicy
 from statecraft.errors import StoreUnavailable
 from statecraft.store.outbox import Carried, Errand, Fetch, Missed, Redeliver, Tell, event_id
@@ -344,3 +344,48 @@ def test_the_log_gets_a_line_with_the_command_to_type(url: str, caplog: pytest.L
     (line,) = [record for record in caplog.records if record.getMessage() == "alert"]
     assert line.__dict__["kind"] == "breaker.opened"
     assert line.__dict__["hint"] == "statecraft runs --status waiting"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+@pytest.mark.parametrize("blocks", [True, False])
+def test_whatever_a_function_raises_ends_neither_the_worker_nor_its_channel(error: type[BaseException], blocks: bool) -> None:
+    async def story() -> None:
+        def plain(_: Alert) -> None:
+            raise error("a secret")
+
+        async def on_loop(_: Alert) -> None:
+            raise error("a secret")
+
+        channel = Callback("a", plain if blocks else on_loop)
+        failure = await attempt(ManualClock(), channel, Alert("0" * 32, "test", START, {}))
+        assert str(failure) == error.__name__
+
+    asyncio.run(story())
+
+
+def test_a_channel_that_is_cut_off_from_outside_is_cut_off() -> None:
+    async def story() -> None:
+        channel = Callback("a", lambda _: asyncio.Event().wait())
+        trying = asyncio.create_task(attempt(ManualClock(), channel, Alert("0" * 32, "test", START, {})))
+        await turns()
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+
+    asyncio.run(story())
+
+
+def test_a_lambda_around_a_coroutine_delivers_and_does_not_just_say_so() -> None:
+    async def story() -> None:
+        got: list[Alert] = []
+
+        async def tell(alert: Alert) -> None:
+            got.append(alert)
+
+        assert (
+            await attempt(ManualClock(), Callback("a", lambda alert: tell(alert=alert)), Alert("0" * 32, "test", START, {}))
+            is None
+        )
+        assert len(got) == 1
+
+    asyncio.run(story())

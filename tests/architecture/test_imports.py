@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOWN = sorted([*(ROOT / "machines").rglob("*.py"), *(ROOT / "examples").glob("*.py")])
-PUBLIC = {"statecraft", "statecraft.testing", "statecraft.llm", "statecraft.tools", "statecraft.diagram"}
+PUBLIC = {"statecraft", "statecraft.alerts", "statecraft.testing", "statecraft.llm", "statecraft.tools", "statecraft.diagram"}
 
 CLOCKS = {("asyncio", "sleep"), ("datetime", "now")}
 

@@ -75,6 +75,17 @@ def test_many_are_redriven_after_a_look_and_with_yes(shop: Path) -> None:
     assert len(fields(cli("dlq", "--json"))["letters"]) == 1
 
 
+def test_one_that_is_not_there_does_not_keep_back_what_became_of_the_others(shop: Path) -> None:
+    first, last = started(2)
+    done = cli("dlq", "redrive", first, "deadbeef", last, "-m", "shop.py:machine")
+    assert done.exit_code == 1
+    told = {line.split()[0]: line for line in done.stdout.splitlines()[1:]}
+    assert told.keys() == {first, "deadbeef", last}
+    assert "no run 'deadbeef'" in told["deadbeef"]
+    assert ("2 runs redriven; 1 refused" in done.stderr, told[last].endswith(" redriven")) == (True, True)
+    assert [run["status"] for run in fields(cli("runs", "--json"))["runs"]] == ["ready", "ready"]
+
+
 def test_an_operator_settles_one_by_an_event_and_drops_another(shop: Path) -> None:
     first, second = started(2)
     moved = cli("dlq", "redrive", first, "-m", "shop.py:machine", "--event", "Settle", "--data", '{"note": "by hand"}')
@@ -93,6 +104,7 @@ def test_an_operator_settles_one_by_an_event_and_drops_another(shop: Path) -> No
         (("redrive", "--all", "@last"), "say which"),
         (("redrive", "@last", "--yes"), "go with --all"),
         (("list", "--since", "soon"), "is no time"),
+        (("list", "--since", "99999999999d"), "is no time"),
         (("redrive", "@last", "--event", "Settle", "--data", "["), "not JSON"),
     ],
 )

@@ -1,7 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
 import pytest
 
+from statecraft import Runtime, Settings
+from statecraft.cli.alarms import alarms
+from statecraft.stats import Stats, WorkerBeat
 from tests.cli.support import cli, fields, start
 
 
@@ -12,7 +21,38 @@ def test_stats_shows_what_waits_for_a_person_and_where() -> None:
     assert "1 run with a person" in done.stdout
     assert "letters" in done.stdout
     assert "reading" in done.stdout
-    assert "nothing needs a person's look" in done.stdout
+    assert done.stdout.splitlines()[0].startswith("? 1 run waits for a person, the first for ")
+
+
+def test_stats_of_an_empty_fleet_is_calm() -> None:
+    cli("start", "post.py:letters", "--set", "to=Ann", "--in", "3d", "--detach")
+    assert cli("stats").stdout.startswith("nothing needs a person's look\n")
+
+
+def _beating(**which: Any) -> WorkerBeat:
+    now = datetime.now(UTC)
+    facts: dict[str, Any] = {"queues": ("default",), "machines": ("letters",), **which}
+    return WorkerBeat("host/1", "alive", now, 0, 8, 0, 0, 0, **facts)
+
+
+@pytest.mark.parametrize(
+    ("worker", "said"),
+    [
+        (_beating(), ""),
+        (_beating(queues=("mail",)), "1 run due in queue default, and no living worker takes from it"),
+        (_beating(machines=("orders",)), "1 run of letters ready, and no living worker has this machine"),
+        (_beating(machines=()), "1 run due, and no worker is alive"),
+    ],
+)
+def test_stats_says_which_runs_nobody_takes(worker: WorkerBeat, said: str) -> None:
+    cli("start", "post.py:letters", "--set", "to=Ann", "--detach")
+
+    async def look() -> Stats:
+        async with Runtime("sqlite:///statecraft.db", settings=Settings(take="none")) as rt:
+            return await rt.stats()
+
+    lines = [click.unstyle(line) for line in alarms(replace(asyncio.run(look()), workers=(worker,)))]
+    assert lines == ([f"! {said}"] if said else ["nothing needs a person's look"])
 
 
 def test_stats_says_that_runs_are_due_and_nobody_works() -> None:

@@ -114,6 +114,12 @@ def test_a_worker_without_machines_is_told_how_to_name_them() -> None:
     assert "name TARGETs" in one_error(done)
 
 
+def test_a_worker_whose_database_is_away_at_the_start_says_so_and_leaves_to_be_started_again() -> None:
+    done = cli("worker", "post.py:letters", "--db", "postgresql://ann@127.0.0.1:1/letters")
+    assert done.exit_code == 2
+    assert "postgresql://ann@127.0.0.1:1/letters is not there: no server listens; start it" in one_error(done)
+
+
 def test_modules_that_disagree_about_settings_are_refused_by_name() -> None:
     for name, lease in (("a", 30), ("b", 40), ("c", 30)):
         ending = f"\nfrom statecraft import Settings, seconds\nsettings = Settings(lease=seconds({lease}), concurrency=3)\n"

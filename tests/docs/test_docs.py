@@ -29,6 +29,8 @@ SAID = {
     "refund {'amount': 4000, 'order': '17'} ['its risk is high, above medium']\n"
     "done in answered [40]\n",
     "06_children_under_a_budget": "done with 3 findings from children\nasked: big big big small\n",
+    "07_a_fleet_in_one_file": "taken: Bob\ntaken: Ann\ntaken: the landlord\n2 runs wait, 1 for a person\n"
+    "told: review.requested, Pay 7000 to Bob?\n",
 }
 
 
@@ -142,7 +144,7 @@ def test_the_index_names_every_page_once() -> None:
 
 
 def test_every_page_on_a_concern_has_an_example_that_checks_itself() -> None:
-    to_look_up = {"README", "cli", "glossary"}
+    to_look_up = {"README", "cli", "glossary", "performance"}  # What was measured has nothing to declare.
     pages = [page for page in (ROOT / "docs").glob("*.md") if page.stem not in to_look_up]
     assert [
         page.stem

@@ -67,7 +67,8 @@ def work(url: str, notes: str, where: str = "here") -> None:
 
 
 async def _work(url: str) -> None:
-    settings = Settings(lease=LEASE, poll=timedelta(milliseconds=200), concurrency=8)
+    # Here it is never a run's own fault that its holders die.
+    settings = Settings(lease=LEASE, poll=timedelta(milliseconds=200), concurrency=8, poison=1_000)
     while True:
         try:
             store: Any = Noting(url)

@@ -405,3 +405,21 @@ def test_the_looking_is_done_by_the_index(url: str) -> None:
 
 def test_the_default_settings_fire() -> None:
     assert Runtime("sqlite://", settings=Settings())._worker.schedules is not None
+
+
+def test_scheduled_runs_have_the_share_of_their_tenant_in_the_queue(url: str) -> None:
+    async def story() -> None:
+        machine, clock = reports(), ManualClock()
+        async with opened(url, machine, clock=clock, shares={"big": 4.0}, concurrency=1) as rt:
+            for tenant in ("big", "small"):
+                await rt.schedule(tenant, machine, Report(), Every(hours(1)), tenant=tenant, missed="all")
+            await clock.advance(hours(8))
+            await fire(rt)
+        turns = dict[str, list[int]]()
+        for tenant, turn in rows(url, "SELECT tenant, turn FROM runs ORDER BY turn"):
+            turns.setdefault(tenant, []).append(turn)
+        assert {tenant: len(found) for tenant, found in turns.items()} == {"big": 8, "small": 8}
+        steps = {tenant: found[-1] - found[-2] for tenant, found in turns.items()}
+        assert steps == {"big": 250_000, "small": 1_000_000}
+
+    asyncio.run(story())

@@ -167,6 +167,7 @@ class FleetWorld:
     def claimed_due(self, write: ClaimDue, answer: object, *, exact: bool) -> None:
         """With `exact` nothing that is due may be passed over, as it may while others hold it."""
         assert isinstance(answer, list), answer
+        assert {bytes.fromhex(record.id) for record in answer} <= self.runs.keys(), "it was not started yet"
         taken = [self.runs[bytes.fromhex(record.id)] for record in answer]
         keys = [run.urgency(write.now) for run in taken]
         assert len({record.id for record in answer}) == len(answer) <= write.limit

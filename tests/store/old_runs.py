@@ -23,6 +23,8 @@ async def go_on(url: str) -> None:
         known = {key: await old_desk.by_key(rt, key) for key in ("asks", "pays", "ready", "sleeps")}
         await rt.send(known["asks"], old_desk.Yes(said="go"), by="bob")
         await rt.decide(known["pays"], Approve(), by="bob")
+        for key in ("asks", "pays"):  # Before time moves on: a payment under way would take too long, and be in doubt.
+            assert await ended(rt, known[key]) is Status.DONE, key
         await clock.advance(timedelta(hours=2))
         rt._worker.poke()
         for key, run_id in known.items():

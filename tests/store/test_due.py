@@ -187,7 +187,7 @@ QUERIES = {
 
 def text_of(query: Query) -> tuple[str, list[Any]]:
     compiled = query.select.compile(dialect=sqlite.dialect())
-    known: dict[str, Any] = {"machine": 1, "queue": "default", "now": 100, "most": 10, "priority": 0, "tenant": "ann"}
+    known: dict[str, Any] = {"machine": 1, "queue": "default", "now": 100, "most": 10, "priority": 0, "tenant": "ann", "since": 0}
     return str(compiled), [known[name] for name in getattr(compiled, "positiontup", ())]
 
 

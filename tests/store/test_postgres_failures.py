@@ -147,6 +147,20 @@ def test_a_connection_lost_in_the_middle_of_a_read_fails_that_read_and_the_next_
     within(fleet_url, story)
 
 
+def test_a_reader_closes_its_connection_when_another_one_gave_up_the_pool(fleet_url: str) -> None:
+    database = Postgres(parse(fleet_url))
+    try:
+        with database.reader() as kept:
+            mine = kept.connection.dbapi_connection
+            with database.reader() as sql:
+                pid = sql.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+                ask(fleet_url, f"SELECT pg_terminate_backend({pid}, 5000)")
+            assert kept.exec_driver_sql("SELECT 2").scalar_one() == 2
+        assert cast("psycopg.Connection[Any]", mine).closed
+    finally:
+        database.dispose()
+
+
 def test_a_connection_lost_while_a_write_looks_first_fails_the_batch_and_the_next_one_lands(
     fleet_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

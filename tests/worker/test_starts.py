@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from statecraft import Run, Runtime, Settings, Status
+from statecraft.clock import micros
 from statecraft.errors import ConfigError, NotAllowed
 from statecraft.ids import RandomIds
 from statecraft.machine.event import StateTimeout, event_name
 from statecraft.records import RunFilter, Waiting
+from statecraft.store import port
 from statecraft.testing import ManualClock, ScriptedLLM
 from tests.worker.test_worker import Note, Stop, one_state, slow_polls
 
@@ -215,5 +217,63 @@ def test_polls_are_drawn_between_half_and_the_whole_interval(url: str) -> None:
             pauses = [rt._worker._poll() for _ in range(200)]
             assert 4 <= min(pauses) < 4.5
             assert 7.5 < max(pauses) <= 8
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("key", ["schedule:nightly:2026-01-02T00:00:00Z", "child:3.0"])
+def test_keys_that_the_library_gives_are_not_given_by_hand(url: str, key: str) -> None:
+    """A run under the key of an instant would be taken for the run of its schedule, which then has none."""
+
+    async def go() -> None:
+        machine = one_state()
+        async with Runtime(url, machines=[machine], settings=slow_polls()) as rt:
+            with pytest.raises(ConfigError, match="are given by the library"):
+                await rt.start(machine, Note(), key=key)
+            assert await rt.runs() == []
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("take", ["own", "none"])
+def test_a_runtime_that_may_take_nothing_is_idle(url: str, take: Any) -> None:
+    async def go() -> None:
+        machine = one_state()
+        async with Runtime(url, machines=[machine], settings=slow_polls(take="none")) as rt:
+            await rt.start(machine, Note())
+        async with Runtime(url, machines=[machine], settings=slow_polls(take=take)) as rt:
+            await asyncio.wait_for(rt.idle(), 20)
+
+    asyncio.run(go())
+
+
+def test_runs_that_only_a_version_without_workers_could_take_over_do_not_use_up_the_limit_of_their_machine(url: str) -> None:
+    """Their holder crashed, and the deployment after it brought another version."""
+
+    async def go() -> None:
+        clock, lease = ManualClock(), timedelta(seconds=30)
+        old, new = one_state(max_visits=3), one_state(max_visits=4)
+        async with Runtime(
+            url,
+            machines=[
+                old,
+            ],
+            settings=slow_polls(take="none"),
+            clock=clock,
+        ) as rt:
+            dead = [await rt.start(old, Note()) for _ in range(2)]
+            until = clock.now() + micros(lease)
+            for run in dead:
+                await rt._store.submit(port.Claim(bytes.fromhex(run.id), "gone", clock.now(), until))
+        limited = Settings(machine_limits={"one": 2}, poll=timedelta(seconds=1), lease=lease)
+        async with Runtime(url, machines=[new], settings=limited, clock=clock) as rt:
+            run = await rt.start(new, Note())
+            await clock.advance(lease)
+            await asyncio.wait_for(rt.idle(), 20)
+            assert (await rt.get(run.id)).status is Status.READY  # Somebody may still take the others over.
+            await clock.advance(lease)
+            rt._worker.poke()
+            assert (await asyncio.wait_for(rt.wait(run.id), 20)).status is Status.DONE
+            assert {(await rt.get(each.id)).status for each in dead} == {Status.RUNNING}
 
     asyncio.run(go())

@@ -20,6 +20,14 @@ _INT = struct.Struct(">iq").pack
 _NULL = _SIZE(-1)
 
 
+LARGEST = 64 * 1024**2
+"""Bytes. The server ends a connection that sends it more than 1 GB at once, which some long texts of one batch may be."""
+
+
+class TooMuch(Exception):
+    """A column of several rows is too large to be sent at once."""
+
+
 class Column(tuple[object, ...]):
     """The values of one column."""
 
@@ -66,7 +74,10 @@ class _Arrays(Dumper):
     def dump(self, obj: Sequence[object]) -> Buffer:
         one = type(self).one
         head = _HEAD(1, 1, self.element, len(obj), 1)
-        return head + b"".join([_NULL if value is None else one(value) for value in obj])
+        raw = head + b"".join([_NULL if value is None else one(value) for value in obj])
+        if len(raw) > LARGEST and len(obj) > 1:
+            raise TooMuch
+        return raw
 
 
 class _Ints(_Arrays):

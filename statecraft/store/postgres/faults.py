@@ -14,8 +14,11 @@ _GONE = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
 _IN_THE_WAY = frozenset({"40P01", "40001"})
 """Deadlock, serialization failure."""
 
-_MADE_BY_ANOTHER = frozenset({"uq_run_key", "machines_fingerprint_key"})
+_MADE_BY_ANOTHER = frozenset({"uq_run_key", "machines_fingerprint_key", "schedules_pkey"})
 """Unique constraints of what another process may have just made: a look at the database then finds it."""
+
+_OF_THE_ROW = ("22", "23", "54")
+"""Classes of errors that one row is guilty of: its data, a constraint, a size."""
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -47,7 +50,7 @@ def again(error: BaseException) -> bool:
 def translate(error: BaseException, target: Target) -> StoreError:
     """What an error means, in one line: what happened, where, and what to do."""
     cause, code = cause_of(error), code_of(error)
-    if isinstance(cause, psycopg.Error) and code[:2] in ("23", "22"):
+    if isinstance(cause, psycopg.Error) and code[:2] in _OF_THE_ROW:
         return WriteRefused(_constraint(cause, code))
     if isinstance(cause, psycopg.DataError) and not code:
         return WriteRefused(_line(cause))
@@ -72,6 +75,8 @@ def _constraint(error: psycopg.Error, code: str) -> str:
             return f"NOT NULL constraint failed: {diag.table_name}.{diag.column_name}"
         case "23514":
             return f"CHECK constraint failed: {diag.constraint_name}"
+        case "54000":
+            return f"a text is too long for the server: {_line(error)}"
         case _:
             return _line(error)
 

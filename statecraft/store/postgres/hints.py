@@ -7,11 +7,11 @@ commit, and so let one commit follow the other.
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
@@ -98,8 +98,7 @@ class Hints:
         link.execute(sql.SQL("LISTEN {}").format(sql.Identifier(found[0])))
         wake()  # What was told before we listened.
         while not self._closed.is_set():
-            ready, _, _ = select.select([link.fileno(), end.fileno()], [], [])
-            if end.fileno() in ready:
+            if end in _readable(link, end):
                 return
             link.pgconn.consume_input()
             heard = False
@@ -107,6 +106,20 @@ class Hints:
                 heard = True
             if heard:
                 wake()
+
+
+def _readable(*files: HasFileno) -> list[HasFileno]:
+    """Wait until there is something to read. (`select.select` takes no file above number 1023.)"""
+    with selectors.DefaultSelector() as selector:
+        for file in files:
+            selector.register(file, selectors.EVENT_READ, file)
+        return [key.data for key, _ in selector.select()]
+
+
+class HasFileno(Protocol):
+    """What can be waited for."""
+
+    def fileno(self) -> int: ...
 
 
 def _end(link: psycopg.Connection[Any] | None) -> None:

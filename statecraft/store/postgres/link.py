@@ -15,7 +15,7 @@ from sqlalchemy.exc import InvalidRequestError
 from statecraft import trace
 from statecraft.errors import StoreUnavailable
 from statecraft.store.postgres import faults, feed, locks
-from statecraft.store.postgres.arrays import Blobs, Ints
+from statecraft.store.postgres.arrays import Blobs, Ints, Texts, TooMuch
 from statecraft.store.postgres.batch import Batch, batch
 from statecraft.store.skew import moved
 from statecraft.store.statements import Row, Statement
@@ -40,7 +40,8 @@ _PIPELINES = psycopg.Pipeline.is_supported()
 
 _BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ANNOUNCE = f", {feed.ANNOUNCE}".encode()
-_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_xid = %s::xid8::xid"
+_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
+"""By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's."""
 
 
 class Link:
@@ -142,6 +143,9 @@ class Link:
             self._pending.append((locks.HEADS.encode(), (Blobs(heads),)))
         if meters:
             self._pending.append((locks.METERS.encode(), (Ints(meters),)))
+        # One alone has an order of its own: that of its one statement.
+        if len(writes) > 1 and (charged := locks.charged(writes)):
+            self._pending.append((locks.CHARGED.encode(), (Texts(charged),)))
 
     def run(self, work: Sequence[tuple[Statement, Sequence[Row]]]) -> Iterator[int]:
         prepared = [self._ready(statement, rows) for statement, rows in work]
@@ -150,7 +154,13 @@ class Link:
         for (known, rows, _), cursor in zip(prepared, done[len(waiting) :], strict=False):
             self._woke = self._woke or (cursor.rowcount > 0 and known.wakes(rows))
             yield cursor.rowcount
-        if failed is not None:
+        if isinstance(failed, TooMuch):
+            at = len(done) - len(waiting)
+            statement, rows = work[at]
+            half = len(rows) // 2
+            yield sum(self.run([(statement, rows[:half]), (statement, rows[half:])]))
+            yield from self.run(work[at + 1 :])
+        elif failed is not None:
             raise failed
 
     def _ready(self, statement: Statement, rows: Sequence[Row]) -> tuple[Batch, Sequence[Row], Sequence[object]]:
@@ -210,19 +220,18 @@ class Link:
 
     def commit(self) -> None:
         self._flush()
-        backend = self._raw.info.backend_pid
         try:
             self._cursor.execute("COMMIT")
         except psycopg.Error as error:
             if not faults.lost(error):
                 raise
-            self._find_out(error, backend)
+            self._find_out(error)
         if self._woke:
             self._server.hints.tell()
 
     # --- a commit without an answer ----------------------------------------------------------------------------------
 
-    def _find_out(self, error: psycopg.Error, backend: int) -> None:
+    def _find_out(self, error: psycopg.Error) -> None:
         """Return if the transaction was committed though nobody told us; raise `StoreUnavailable` if it was not, or if
         that cannot be told."""
         fate: str | None = None
@@ -232,7 +241,7 @@ class Link:
                 self._reconnect(error)
                 fate = self._fate()
                 if fate == "in progress":
-                    self._cursor.execute(_END_OF, (backend, self._xid))
+                    self._cursor.execute(_END_OF, (self._xid,))
                     continue
                 break
             except self._server.errors:

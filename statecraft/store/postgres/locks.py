@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from statecraft.store.port import Adjust, Cancel, ClaimDue, Drop, Move, Park, Redrive, Renew, Reserve, Start
+from statecraft.store.port import Adjust, Call, Cancel, ClaimDue, Drop, Move, Park, Redrive, Renew, Reserve, Settle, Start
 from statecraft.store.writes import Step
 
 HEADS = "SELECT count(*) FROM (SELECT FROM runs WHERE run_id = ANY(%s::bytea[]) ORDER BY run_id FOR NO KEY UPDATE) AS held"
@@ -24,6 +24,10 @@ SELECT count(*) FROM (SELECT FROM runs WHERE run_id IN (
 """
 """Also the parents of the runs that end: whether they wait already decides who wakes whom. And all that runs below them, which
 ends with them: taken later, out of order, these would deadlock with a batch of somebody who ends them at the same time."""
+
+CHARGED = "SELECT count(*) FROM (SELECT FROM meters WHERE meter = ANY(%s::text[]) ORDER BY meter FOR NO KEY UPDATE) AS held"
+"""Two batches that charge the same meters write them in other orders, call by call; they would wait for each other crosswise.
+(Rows, since there are many, and the server has room for only so many advisory locks.)"""
 
 METERS = "SELECT count(pg_advisory_xact_lock(number)) FROM unnest(%s::bigint[]) AS number"
 
@@ -42,6 +46,11 @@ def meters(writes: Sequence[Step]) -> list[int]:
     """Numbers for the meters that the writes look at, in order. That two meters may share one only makes them wait."""
     names = {name for write in writes for name in _metered(write)}
     return sorted(int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names)
+
+
+def charged(writes: Sequence[Step]) -> list[str]:
+    """The meters that the writes charge."""
+    return sorted({charge.meter for write in writes if isinstance(write, Call | Settle) for charge in write.charges})
 
 
 def _named(write: Step) -> Iterator[bytes]:

@@ -25,6 +25,9 @@ __all__ = ["OLDEST", "Postgres", "parse"]
 OLDEST = 14
 """The oldest PostgreSQL that is still maintained."""
 
+_EVERY_CHARACTER = (None, "UTF8", "SQL_ASCII")
+"""Encodings that keep any text. (The last one keeps bytes as they come, and ours are UTF-8; a pooler may tell none.)"""
+
 _SCHEMA_LOCK = 0x5747_4352_4146_5400
 """Number of the advisory lock under which a schema is made."""
 
@@ -79,6 +82,12 @@ class Postgres:
         if int(version[0]) < OLDEST:
             found = ".".join(map(str, version))
             raise StoreUnavailable(f"{self.target} runs PostgreSQL {found}; this needs {OLDEST} or newer: upgrade the server")
+        raw = cast("psycopg.Connection[Any]", link.sql.connection.dbapi_connection)
+        encoding = raw.info.parameter_status("server_encoding")
+        if encoding not in _EVERY_CHARACTER:
+            raise StoreUnavailable(
+                f"{self.target} keeps texts as {encoding}, which lacks characters; make it with `createdb -E UTF8 -T template0`"
+            )
 
     def hold_schema(self, link: database.Link) -> None:
         link.execute(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
@@ -127,6 +136,7 @@ class Reading:
         return self._sql
 
     def _begin(self) -> None:
+        self._pool = self._engine.pool
         self._sql = self._engine.connect()
         try:
             self._sql.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -147,5 +157,7 @@ class Reading:
             raw = self._sql.connection.dbapi_connection
             if raw is None or cast("psycopg.Connection[Any]", raw).closed:
                 self._engine.dispose()
+                self._sql.invalidate()
+            elif self._pool is not self._engine.pool:  # Another reader found its own lost: nobody would close ours any more.
                 self._sql.invalidate()
         self._sql.close()

@@ -1,0 +1,42 @@
+"""A PostgreSQL database belongs to a fleet: only what is meant to changes its tables."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from statecraft.store import schema_of
+from statecraft.store.tables import VERSION
+from tests.cli.support import cli
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shared(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("STATECRAFT_URL", postgres_url)
+    return postgres_url
+
+
+def test_looking_makes_no_tables_in_an_empty_database_and_says_what_does(shared: str) -> None:
+    for verb in (["runs"], ["stats"], ["dlq"], ["alerts"], ["schedule"], ["review"]):
+        done = cli(*verb)
+        assert done.exit_code == 2
+        assert "has no tables of statecraft" in done.stderr
+    checked = cli("check")
+    assert checked.exit_code == 0
+    assert "reachable, without tables; `statecraft migrate` or the first start makes them" in checked.stdout
+    assert cli("migrate", "--check").exit_code == 1
+    assert schema_of(shared)[0] is None
+    assert cli("migrate").stderr == f"no schema yet before, {VERSION} now\n"
+    assert cli("runs").stderr == "no runs\n"
+
+
+def test_no_verb_but_migrate_brings_an_older_schema_up(shared: str) -> None:
+    assert cli("migrate").exit_code == 0
+    with psycopg.connect(shared, autocommit=True) as raw:
+        raw.execute("UPDATE schema_version SET version = version - 1")
+    for verb in (["runs"], ["stats"], ["worker", "post.py:letters", "--drain"], ["start", "post.py:letters", "--set", "to=Ann"]):
+        done = cli(*verb)
+        assert done.exit_code == 2, (verb, done.stderr)
+        assert "run `statecraft migrate` on it" in done.stderr
