@@ -6,8 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-# Tests are spread over the cores there are, file by file: what a file prepares is prepared once.
-SPREAD := -n logical --maxprocesses 4 --dist loadfile
+# Tests are spread over the cores there are. The slow ones stay together by file: what a file prepares is prepared once.
+SPREAD := -n logical --maxprocesses 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,10 +20,10 @@ demo: $(VENV)/.ready  ## a real question, a real crash, a resumed run, in second
 	@$(BIN)/statecraft demo
 
 test: $(VENV)/.ready-dev  ## the whole test suite, static checks included
-	@$(BIN)/python -m pytest $(SPREAD)
+	@$(BIN)/python -m pytest $(SPREAD) --dist loadfile
 
 fast: $(VENV)/.ready-dev  ## the tests that take seconds, for use while editing
-	@$(BIN)/python -m pytest $(SPREAD) -m "not slow" -q
+	@$(BIN)/python -m pytest $(SPREAD) --dist worksteal -m "not slow" -q
 
 check: $(VENV)/.ready-dev  ## style, types (mypy strict and pyright) and import contracts
 	$(BIN)/ruff check .

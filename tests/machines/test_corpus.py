@@ -12,6 +12,9 @@ from machines import corpus
 from machines.corpus import CorpusError, excerpt, fetch, match_expression, search, survey
 from machines.reading import SECTION, library_documents, library_root, public_module, sections
 
+pytestmark = pytest.mark.slow
+"""Reading all of the library's documents takes seconds."""
+
 
 @pytest.mark.slow
 def test_the_default_corpus_is_the_documentation_of_the_standard_library() -> None:

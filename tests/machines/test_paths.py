@@ -23,6 +23,9 @@ from machines.research import (
 from statecraft import Event, RunRecord, Runtime, Status, Usage, run
 from statecraft.llm import Reply, Request, ScriptedLLM
 
+pytestmark = pytest.mark.slow
+"""Reading all of the library's documents takes seconds."""
+
 STRAIGHT = "How do I wait for a coroutine with a timeout?"
 LOOPING = "How do I benchmark small code snippets?"
 HOPELESS = "What is the boiling point of ethanol?"

@@ -103,11 +103,13 @@ def test_a_loop_or_a_low_budget_leads_to_a_short_reply(state: str, event: Event,
 # --- the ways -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_different_tickets_take_different_ways(played: dict[str, Played], name: str) -> None:
     assert played[name].path == CASES[name].path
 
 
+@pytest.mark.slow
 def test_every_row_of_the_table_was_taken(played: dict[str, Played]) -> None:
     taken = set().union(*(each.edges for each in played.values()))
     own = {(row.source, row.event, row.target) for row in support.definition.rows if row.source}
@@ -115,6 +117,7 @@ def test_every_row_of_the_table_was_taken(played: dict[str, Played]) -> None:
     assert {target for _, event, target in taken if event == "call_failed"} == {"handed_over"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status", "said"),
     [
@@ -141,6 +144,7 @@ def sent(ended: Played) -> list[str]:
         return [text for (text,) in db.execute("SELECT text FROM notes WHERE kind = 'reply' ORDER BY number")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cents"),
     [
@@ -182,6 +186,7 @@ def test_each_refund_is_asked_about_and_nothing_else_is(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mind", "forgotten", "stranger", "nonsense", "abuse", "job", "endless", "boastful", "speechless", "silence"]
 )
@@ -263,11 +268,13 @@ def test_the_readme_shows_these_messages() -> None:
     assert [name for name in shown if f"| {CASES[name].email} | {CASES[name].message} |" not in text] == []
 
 
+@pytest.mark.slow
 def test_a_reply_that_claims_what_was_not_done_is_never_sent_unseen(played: dict[str, Played]) -> None:
     problems = ["Nothing in the records is €500.00.", "The reply speaks of a refund, but none was made."]
     assert played["boastful"].ticket.problems == problems
 
 
+@pytest.mark.slow
 def test_the_reply_is_written_by_a_child_run(played: dict[str, Played]) -> None:
     async def go() -> None:
         async with Runtime(f"sqlite:///{Path(played['status'].shop).with_name('runs.db')}") as runtime:
