@@ -20,7 +20,7 @@ demo: $(VENV)/.ready  ## a real question, a real crash, a resumed run, in second
 	@$(BIN)/statecraft demo
 
 test: $(VENV)/.ready-dev  ## the whole test suite, static checks included
-	@$(BIN)/python -m pytest $(SPREAD) --dist loadfile
+	@$(BIN)/python -m pytest $(SPREAD) --dist loadfile --no-loadscope-reorder
 
 fast: $(VENV)/.ready-dev  ## the tests that take seconds, for use while editing
 	@$(BIN)/python -m pytest $(SPREAD) --dist worksteal -m "not slow" -q

@@ -37,6 +37,7 @@ class Renewal:
         self._look = lease // _LOOKS
         """Microseconds between two looks."""
         self._looked_at = self._patient_until = 0
+        self._under_way: asyncio.Future[None] | None = None
         self.good_at = clock.now()
         """When the last renewal that succeeded was sent."""
 
@@ -46,7 +47,6 @@ class Renewal:
 
     async def for_ever(self) -> None:
         """Look, renew, give up."""
-        under_way: asyncio.Future[None] | None = None
         try:
             while True:
                 self._looked_at = self._clock.now()
@@ -56,11 +56,16 @@ class Renewal:
                 now = self._clock.now()
                 self._give_up(now)
                 due = asked or now - self.good_at >= self._lease // _EVERY
-                if due and (under_way is None or under_way.done()):
-                    under_way = asyncio.ensure_future(self._renew())
+                if due and not self.under_way:
+                    self._under_way = asyncio.ensure_future(self._renew())
         finally:
-            if under_way is not None:
-                under_way.cancel()
+            if self._under_way is not None:
+                self._under_way.cancel()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a renewal has been sent and not been answered."""
+        return self._under_way is not None and not self._under_way.done()
 
     def _give_up(self, now: int) -> None:
         """Give up the runs whose leases are about to end, unless renewing them could not be tried."""

@@ -44,7 +44,9 @@ async def drive(url: str, notes: str, probe: Callable[[str], None]) -> None:
     """Start or go on with the run, to its end."""
     store = open_store(url, probe=probe)
     model = Counting(agent.model(), notes)
-    async with Runtime(url, machines=[agent.research], llm=model, settings=Settings(take="own"), store=store) as runtime:
+    async with Runtime(
+        url, machines=[agent.research], llm=model, settings=Settings(take="own", poison=1_000), store=store
+    ) as runtime:
         run = await runtime.start(agent.research, agent.Brief(question=agent.DEMO_QUESTION), key="the-run")
         if not run.status.closed:
             run = await runtime.resume(run.id)

@@ -24,6 +24,8 @@ from statecraft.ids import RandomIds
 from statecraft.records import AttemptRecord, CallRecord, RunFilter, RunRecord, Waiting
 from statecraft.testing import FakeMessagesAPI, ManualClock, Outage
 from statecraft.testing.messages_api import Received
+from statecraft.worker import renewal, worker
+from statecraft.worker.waits import either
 
 pytestmark = pytest.mark.slow
 
@@ -123,13 +125,28 @@ class Sandglass(ManualClock):
         await self.advance(timedelta(microseconds=max(0, instant - self.now())))
 
 
+@pytest.fixture(autouse=True)
+def waits_of_workers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for its next look or its next renewal sleeps, too."""
+
+    async def counted(clock: Sandglass, event: asyncio.Event, seconds: float) -> None:
+        clock.asleep += 1
+        try:
+            await either(clock, event, seconds)
+        finally:
+            clock.asleep -= 1
+
+    for module in (worker, renewal):
+        monkeypatch.setattr(module, "either", counted)
+
+
 def idle(clock: Sandglass, runtimes: Sequence[Runtime]) -> bool:
     """Whether everybody waits for the time: each run in hand for its answer or its next attempt, each runtime to look for
     work and to renew its leases. The API's thinking is the sleep of the run whose request it is."""
     workers = [runtime._worker for runtime in runtimes]
-    if any(worker._taking or worker._poked.is_set() for worker in workers):
+    if any(each._taking or each._poked.is_set() or each._renewal.under_way for each in workers):
         return False
-    return clock.asleep == sum(len(worker._driving) + 2 for worker in workers)
+    return clock.asleep == sum(len(each._driving) + 2 for each in workers)
 
 
 async def settled(clock: Sandglass, runtimes: Sequence[Runtime]) -> None:

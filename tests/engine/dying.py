@@ -37,7 +37,8 @@ D = TypeVar("D", bound=Data)
 LONG = timedelta(days=300)
 """No lease ends and no poller looks around by itself: only what the run does makes commits."""
 
-SETTINGS = Settings(lease=LONG, poll=LONG, retry=RetryPolicy(first=0.0))
+SETTINGS = Settings(lease=LONG, poll=LONG, retry=RetryPolicy(first=0.0), poison=1_000)
+"""It is never a run's own fault here that its process dies, however often."""
 
 HANGS = 20.0
 """Real seconds after which a life that neither dies nor ends is a failure; it takes a few hundredths of one."""
