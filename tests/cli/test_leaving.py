@@ -18,6 +18,7 @@ from tests.cli.support import cli, fields
 
 STUCK = '''
 import asyncio, time
+from pathlib import Path
 from statecraft import Data, Event, Failure, Machine, Run, Settings, seconds, tool
 
 
@@ -32,6 +33,7 @@ class Done(Event):
 @tool(effect="idempotent", risk="low")
 def hang() -> str:
     """Hang."""
+    Path("thread.begun").touch()
     time.sleep(10_000)
     return ""
 
@@ -41,6 +43,8 @@ items = Machine("items", data=Item)
 
 @items.state(start=True, tools=[hang])
 async def first(run: Run[Item]) -> Done:
+    if run.data.how != "thread":
+        Path(f"{run.data.how}.begun").touch()
     while run.data.how == "deaf":
         try:
             await asyncio.sleep(1000)
@@ -80,18 +84,31 @@ def test_a_worker_whose_handler_does_not_end_leaves_all_the_same(tmp_path: Path,
         words = ["worker", "stuck.py:items", "--grace", "0.2s", "--db", f"{how}.db"]
         command = [sys.executable, "-c", PROGRAM, *words]
         workers[how] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    for how, (signals, code, status) in ENDS.items():
-        one = workers[how]
-        assert one.stderr is not None
-        next(line for line in one.stderr if " run.claimed " in line)
-        for _ in range(signals):
-            one.send_signal(signal.SIGTERM)
-            if signals > 1:
-                time.sleep(0.3)
-        _, rest = one.communicate(timeout=20)
-        assert (one.returncode, "worker cut off: " in rest) == (code, True), rest
-        assert ("run.stuck" in rest) == (how == "deaf")
-        assert [run["status"] for run in fields(cli("runs", "--json", "--db", f"{how}.db"))["runs"]] == [status]
+    try:
+        for how in ENDS:
+            leave(how, workers[how])
+    finally:
+        for one in workers.values():
+            if one.poll() is None:
+                one.kill()
+                one.communicate()
+
+
+def leave(how: str, one: subprocess.Popen[str]) -> None:
+    """Tell a worker to stop while its handler is under way, and look at what becomes of it and of its run."""
+    signals, code, status = ENDS[how]
+    gave_up = time.monotonic() + 30
+    while not Path(f"{how}.begun").exists():
+        assert time.monotonic() < gave_up, f"the handler that is {how} did not begin"
+        time.sleep(0.02)
+    for _ in range(signals):
+        one.send_signal(signal.SIGTERM)
+        if signals > 1:
+            time.sleep(0.3)
+    _, rest = one.communicate(timeout=30)
+    assert (one.returncode, "worker cut off: " in rest) == (code, True), rest
+    assert ("run.stuck" in rest) == (how == "deaf")
+    assert [run["status"] for run in fields(cli("runs", "--json", "--db", f"{how}.db"))["runs"]] == [status]
 
 
 def test_the_third_signal_ends_the_process_here_and_now(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class More(Event): ...
 @pytest.mark.slow
 def test_the_fifth_claim_without_a_move_ends_the_run_and_no_handler_is_called(tmp_path: Path) -> None:
     machine = Machine("deadly", data=Order)
-    world = World(tmp_path, machine, Order())
+    world = World(tmp_path, machine, Order(), settings=replace(SETTINGS, poison=5))
     crushed: list[int] = []
 
     @machine.state(start=True)
@@ -119,4 +120,4 @@ def test_less_than_two_claims_is_no_bound() -> None:
 
     with pytest.raises(ConfigError, match="poison"):
         Settings(poison=1)
-    assert SETTINGS.poison == 5
+    assert Settings().poison == 5

@@ -46,7 +46,7 @@ def test_a_redriven_run_makes_the_failed_call_again_and_no_other(tmp_path: Path)
         async with plant.runtime(machine) as rt:
             run = await dead(rt, machine)
             again = await rt.redrive(run.id, by="ann", note="perhaps it is up")
-            assert again.attempts == 0
+            assert again.attempts <= 1  # The worker of this process may have claimed it already.
             again = await rt.wait(run.id)
             assert (again.status, (await rt.dead_letter(run.id)).deaths) == ("dead", 2)
             plant.down = False
