@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from statecraft.clock import micros, stamp
 from statecraft.errors import ConfigError
 from statecraft.machine.definition import START_EVENT, Definition
+from statecraft.machine.event import Forked, event_name
 from statecraft.records import Status, Waiting
 from statecraft.store import chain, port
 
@@ -18,7 +19,13 @@ LONGEST_NAME = 1_000
 
 def machine_spec(definition: Definition) -> port.MachineSpec:
     """A definition as the store keeps it."""
-    return port.MachineSpec(definition.name, definition.version, definition.fingerprint, definition.spec, tuple(definition.edges))
+    edges = (*definition.edges, *rewrites(definition))
+    return port.MachineSpec(definition.name, definition.version, definition.fingerprint, definition.spec, edges)
+
+
+def rewrites(definition: Definition) -> tuple[tuple[str, str, str], ...]:
+    """The edges of moves that no row declares. They are no part of the fingerprint: they lead no run anywhere by themselves."""
+    return tuple((name, event_name(Forked), name) for name, state in definition.states.items() if state.kind != "final")
 
 
 def first(definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int) -> port.Transition:

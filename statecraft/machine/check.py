@@ -30,7 +30,7 @@ from statecraft.errors import Finding
 from statecraft.machine.budget import Budget
 from statecraft.machine.data import Data, clashes, misplaced_appends, unreadable_fields
 from statecraft.machine.definition import START_EVENT
-from statecraft.machine.event import SYSTEM_EVENTS, Event, ReviewExpired, SystemEvent, VisitsExhausted, event_name
+from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, Event, ReviewExpired, SystemEvent, VisitsExhausted, event_name
 from statecraft.machine.paths import check_paths
 from statecraft.machine.table import (
     ANYWHERE,
@@ -101,7 +101,7 @@ def _names(declaration: Declaration) -> Iterator[Finding]:
 
 def _event_names(declaration: Declaration) -> Iterator[Finding]:
     classes: dict[str, list[type[Event]]] = {}
-    for event in dict.fromkeys((*SYSTEM_EVENTS, *declaration.own_events)):
+    for event in dict.fromkeys((*SYSTEM_EVENTS, *REWRITES, *declaration.own_events)):
         classes.setdefault(event_name(event), []).append(event)
     for name, same in classes.items():
         if len(same) > 1:

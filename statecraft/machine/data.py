@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -11,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, Roo
 from pydantic.fields import FieldInfo
 
 from statecraft.errors import InvalidPayload
-from statecraft.machine.event import Event, SystemEvent, event_name
+from statecraft.machine.event import Event, Rewritten, SystemEvent, event_name
 
 T = TypeVar("T")
 D = TypeVar("D", bound="Data")
@@ -88,6 +89,14 @@ def fold(data: D, event: Event, plan: MergePlan) -> D:
     except Exception as error:  # a validator may raise anything
         reason = f"a validator raised {type(error).__name__}: {error}"
         raise InvalidPayload(f"{event_name(type(event))} does not fit {type(data).__name__}: {reason}") from error
+
+
+def whole(data_type: type[D], event: Rewritten) -> D:
+    """The data that a rewrite puts in place. Raises `InvalidPayload` if it is not of the type."""
+    try:
+        return data_type.model_validate_json(json.dumps(event.data))
+    except ValueError as error:
+        raise InvalidPayload(f"{event_name(type(event))} does not fit {data_type.__name__}: {error}") from error
 
 
 def _copied(data: D, update: dict[str, Any]) -> D:

@@ -16,7 +16,7 @@ from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, merge_plan
 from statecraft.machine.definition import START_EVENT, Definition, Handler, RowSpec, StateSpec
-from statecraft.machine.event import SYSTEM_EVENTS, E, Event, event_name
+from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, E, Event, event_name
 from statecraft.machine.fingerprint import canonical, fingerprint, specification
 from statecraft.machine.kernel import Kernel
 from statecraft.machine.state import Anywhere, Ask, Final, On, Review, Row, State, Target
@@ -241,7 +241,7 @@ def _close(declaration: Declaration, functions: Mapping[str, Callable[..., Any]]
     table = expand(declaration)
     edges = _edges(declaration, table)
     spec = specification(declaration)
-    events = dict.fromkeys((*declaration.own_events, *SYSTEM_EVENTS))
+    events = dict.fromkeys((*declaration.own_events, *SYSTEM_EVENTS, *REWRITES))
     states = {state.name: _state_spec(state) for state in declaration.states}
     return Definition(
         name=declaration.name,

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from statecraft.errors import IllegalEvent, InvalidPayload
 from statecraft.machine.budget import Budget
 from statecraft.machine.context import AnyTool, Run
-from statecraft.machine.data import D, Data, MergePlan, fold
-from statecraft.machine.event import Event, event_name
+from statecraft.machine.data import D, Data, MergePlan, fold, whole
+from statecraft.machine.event import Event, Rewritten, event_name
 
 if TYPE_CHECKING:
     from statecraft.machine.declare import Machine
@@ -141,6 +141,8 @@ class Definition:
 
     def fold(self, data: D, event: Event) -> D:
         """The data after the event's payload is merged. Raises `InvalidPayload` if a value does not fit."""
+        if isinstance(event, Rewritten):
+            return data if event.data is None else whole(type(data), event)
         return fold(data, event, self.plans[event_name(type(event))])
 
     def event(self, name: str, payload: str) -> Event:

@@ -65,6 +65,42 @@ class OperatorEvent(Event):
     `anywhere`; nothing else sends it, so no handler and no review may name it. Its payload merges like any event's."""
 
 
+# --- what puts other data into a run ---------------------------------------------------------------------------------
+
+
+class Rewritten(Event):
+    """A move that no handler made and no row declares: the run stands in a state, and its data is put in place whole.
+
+    The engine writes the two kinds below; nothing else may send them.
+    """
+
+    data: dict[str, Any] | None = None
+    """All fields of the data after it; None leaves the data as it is."""
+
+
+class Migrated(Rewritten):
+    """The run goes on under another definition of its machine, along a migration that this definition declares."""
+
+    fingerprint: str = ""
+    """The definition it comes from."""
+
+
+class Forked(Rewritten):
+    """The run shares the history before this move with another run, and goes on by itself."""
+
+    run: str = ""
+    """Id of the other run."""
+    step: int = 0
+    """The last step they share."""
+    by: str = ""
+    """Who forked it."""
+    note: str = ""
+    """Why."""
+
+
+REWRITES: tuple[type[Rewritten], ...] = (Migrated, Forked)
+
+
 # --- what the engine says -------------------------------------------------------------------------------------------
 
 

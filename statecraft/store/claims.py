@@ -134,20 +134,23 @@ def cancel(sql: sa.Connection, write: Cancel, rows: Rows) -> None:
 
 
 def register(sql: sa.Connection, write: MachineSpec) -> int:
-    """The number of a definition, written down if it is new."""
-    known = number_of(sql, write.fingerprint)
-    if known is not None:
-        return known
-    values = {"fingerprint": write.fingerprint, "name": write.name, "version": write.version, "spec": write.spec}
-    sql.execute(sa.insert(t.machines), [values])
+    """The number of a definition, written down if it is new. One that is known may have gained edges: moves that are
+    no part of what a definition is known by, such as migrations."""
     number = number_of(sql, write.fingerprint)
-    assert number is not None
-    edges = [
+    if number is None:
+        values = {"fingerprint": write.fingerprint, "name": write.name, "version": write.version, "spec": write.spec}
+        sql.execute(sa.insert(t.machines), [values])
+        number = number_of(sql, write.fingerprint)
+        assert number is not None
+    edges = t.machine_edges.c
+    known = {tuple(row) for row in sql.execute(sa.select(edges.source, edges.event, edges.target).where(edges.machine == number))}
+    missing = [
         {"machine": number, "source": source, "event": event, "target": target}
         for source, event, target in dict.fromkeys(write.edges)
+        if (source, event, target) not in known
     ]
-    if edges:
-        sql.execute(sa.insert(t.machine_edges), edges)
+    if missing:
+        sql.execute(sa.insert(t.machine_edges), missing)
     return number
 
 

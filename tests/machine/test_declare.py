@@ -13,7 +13,7 @@ from statecraft.machine.budget import Budget
 from statecraft.machine.context import Run
 from statecraft.machine.data import Append, Data
 from statecraft.machine.declare import Machine
-from statecraft.machine.event import SYSTEM_EVENTS, Event, Failure, ReviewExpired, event_name
+from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, Event, Failure, ReviewExpired, event_name
 from statecraft.machine.state import Ask
 
 
@@ -97,7 +97,7 @@ def test_the_handlers_are_kept_with_their_kind_and_their_tools() -> None:
 
 def test_every_event_that_can_appear_has_a_class() -> None:
     events = build().definition.events
-    assert set(events) == {"found", "lost", "kept", *map(event_name, SYSTEM_EVENTS)}
+    assert set(events) == {"found", "lost", "kept", *map(event_name, SYSTEM_EVENTS), *map(event_name, REWRITES)}
 
 
 def test_the_edges_are_every_possible_move_and_the_start() -> None:
