@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to count, if anybody asked."""
+    unknown = [kind for kind in _stores(config) if kind not in STORES]
+    if unknown:
+        raise pytest.UsageError(f"statecraft stores are {', '.join(STORES)}; not {', '.join(unknown)}")
     asked = config.getoption("statecraft_coverage") or config.getoption("statecraft_cover_fail_under") is not None
     if asked or config.getini("statecraft_coverage"):
         from statecraft.testing.plugin_cover import Counting
@@ -53,12 +56,13 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each kind of database."""
     if "statecraft_store_url" in metafunc.fixturenames:
-        given: str | None = metafunc.config.getoption("statecraft_stores")
-        kinds: list[str] = metafunc.config.getini("statecraft_stores") if given is None else given.split(",")
-        unknown = [kind for kind in kinds if kind not in STORES]
-        if unknown or not kinds:
-            raise pytest.UsageError(f"statecraft stores are {', '.join(STORES)}, not {', '.join(unknown) or 'none'}")
-        metafunc.parametrize("statecraft_store_url", kinds, indirect=True)
+        metafunc.parametrize("statecraft_store_url", _stores(metafunc.config), indirect=True)
+
+
+def _stores(config: pytest.Config) -> list[str]:
+    given: str | None = config.getoption("statecraft_stores")
+    kinds: list[str] = config.getini("statecraft_stores") if given is None else given.split(",")
+    return [kind.strip() for kind in kinds]
 
 
 @pytest.fixture(scope="session")

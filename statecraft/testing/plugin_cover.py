@@ -35,7 +35,8 @@ class Counting:
         except ValueError as error:
             raise pytest.UsageError(f"statecraft_cover_fail_under is a percentage: {error}") from None
         self._tally = Tally()
-        self._partial = _is_partial(config)
+        self.partial = _is_partial(config)
+        """Whether some of the tests are left out."""
         self._stop: Callable[[], None] | None = None
         self._lines: list[str] = []
         self._failed = False
@@ -47,7 +48,7 @@ class Counting:
         worker = getattr(session.config, "workerinput", None)
         if worker is None:
             runs_here = not session.config.pluginmanager.has_plugin("dsession")
-            counted = self._insisted or not self._partial
+            counted = self._insisted or not self.partial
         else:
             runs_here, counted = True, bool(worker.get(_FLAG))
         if runs_here and counted:
@@ -57,18 +58,18 @@ class Counting:
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Not every test is run."""
-        self._partial = self._partial or bool(items)
+        self.partial = self.partial or bool(items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of pytest-xdist whether it counts."""
-        node.workerinput[_FLAG] = self._insisted or not self._partial
+        node.workerinput[_FLAG] = self._insisted or not self.partial
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over what a worker heard."""
         said = getattr(node, "workeroutput", None) or {}
-        self._partial = self._partial or bool(said.get(_PARTIAL))
+        self.partial = self.partial or bool(said.get(_PARTIAL))
         self._tally.add(Cover.from_plain(each) for each in said.get(_HEARD, ()))
 
     # --- telling -----------------------------------------------------------------------------------------------------
@@ -85,8 +86,8 @@ class Counting:
             wanted = None if "all" in self.names else loaded(self.names)
             covers = self._tally.covers.values()
             output[_HEARD] = [each.to_plain() for each in covers if wanted is None or each.fingerprint in wanted]
-            output[_PARTIAL] = self._partial
-        elif self._insisted or not self._partial:
+            output[_PARTIAL] = self.partial
+        elif self._insisted or not self.partial:
             self._judge()
             if self._failed and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED

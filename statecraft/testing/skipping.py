@@ -11,7 +11,7 @@ a pause passes too, in steps that leave the leases time to be renewed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class SkippingClock(ManualClock):
         """Return when none of these holds a run and nothing is due that they may take."""
         noticed = asyncio.Event()
         self._noticed.add(noticed)
-        idle = asyncio.ensure_future(asyncio.gather(*(rt.idle() for rt in runtimes)))
+        idle = asyncio.ensure_future(_all_idle(runtimes))
         limit = SystemClock().timeout(self._patience)
         try:
             async with limit:
@@ -117,6 +117,7 @@ class SkippingClock(ManualClock):
         finally:
             self._noticed.discard(noticed)
             idle.cancel()
+            await asyncio.wait([idle])
 
     async def _pass_pause(self, runtimes: tuple[Runtime, ...]) -> bool:
         """Let the shortest pause in hand pass, if there is one that no run would have been parked for."""
@@ -165,7 +166,16 @@ class SkippingClock(ManualClock):
             await self._settle(runtimes)
 
 
-async def _either(idle: asyncio.Future[list[None]], noticed: asyncio.Event) -> None:
+async def _all_idle(runtimes: Sequence[Runtime]) -> None:
+    """`Runtime.idle` of each. What one does may make work for another, so all of them look until none found any."""
+    claimed = -1
+    while claimed != (claimed := sum(rt.counts.get("claimed", 0) for rt in runtimes)):
+        await asyncio.gather(*(rt.idle() for rt in runtimes))
+        if len(runtimes) == 1:
+            return
+
+
+async def _either(idle: asyncio.Future[None], noticed: asyncio.Event) -> None:
     noticing = asyncio.ensure_future(noticed.wait())
     try:
         awaited: list[asyncio.Future[Any]] = [idle, noticing]

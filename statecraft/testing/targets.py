@@ -63,7 +63,7 @@ def _covers(module: ModuleType, attribute: str) -> Iterator[Cover]:
     """The closed machines that a module holds; or the one of this name, which raises `ConfigError` if it is not closed."""
     from statecraft.machine.declare import Machine
 
-    for thing in [getattr(module, attribute, None)] if attribute else list(vars(module).values()):
+    for thing in [getattr(module, attribute, None)] if attribute else list(getattr(module, "__dict__", {}).values()):
         if isinstance(thing, Machine):
             with contextlib.nullcontext() if attribute else contextlib.suppress(ConfigError):
                 yield Cover.of(thing.definition)
