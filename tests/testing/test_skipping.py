@@ -40,9 +40,10 @@ class Said(Event):
     said: str
 
 
-def play(
-    url: str, letter: Letter, settings: Settings | None = None, state: str | None = None
-) -> tuple[RunRecord, timedelta, int]:
+Played = tuple[RunRecord, timedelta, int]
+
+
+def play(url: str, letter: Letter, settings: Settings | None = None, state: str | None = None) -> Played:
     """A letter, skipped to its end or to a state: its run, how long it took, how many leases were lost."""
 
     async def go() -> Played:
