@@ -43,7 +43,7 @@ def check_caps(declaration: Declaration) -> Iterator[Finding]:
     """SC123, once for the machine: states that call without a limit on tokens, money or calls."""
     if _limits(declaration.budget):
         return
-    open_ended = {state.name: _what(state) for state in declaration.states if _what(state) and not _limits(state.budget)}
+    open_ended = {state.name: _what(state) for state in declaration.states if _what(state) and not _capped(state)}
     if not open_ended:
         return
     states = ", ".join(f"{name} ({what})" for name, what in open_ended.items())
@@ -56,6 +56,10 @@ def _what(state: DeclaredState) -> str:
     """What its handler may call; empty if nothing is known."""
     kinds = (("model", state.asks), ("tools", bool(state.tools)), ("children", bool(state.children)))
     return ", ".join(kind for kind, called in kinds if called)
+
+
+def _capped(state: DeclaredState) -> bool:
+    return _limits(state.budget) or _limits(getattr(state, "per_visit", None))
 
 
 def _limits(budget: Budget | None) -> bool:

@@ -191,7 +191,7 @@ def _early(runs: _Runs, claim: Property[Any]) -> Counterexample | None:
     states, since = {state.name for state in claim.states}, {state.name for state in claim.since}
     steps = {step.name for step in claim.milestones if isinstance(step, Target)}
     events = tuple(step for step in claim.milestones if not isinstance(step, Target))
-    why = f"enters {{}} without {' or '.join(said(step) for step in claim.milestones)}{_undone(claim)}"
+    milestones = " or ".join(said(step) for step in claim.milestones)
     if runs.start in states:
         return Counterexample(claim, runs.start, (), f"a run begins in {runs.start}")
     first: _Point = runs.start, runs.begin(), runs.start in steps
@@ -203,7 +203,9 @@ def _early(runs: _Runs, claim: Property[Any]) -> Counterexample | None:
         for edge, after in runs.moves(state, counts):
             ready = met or issubclass(edge.event, events)
             if edge.target in states and not ready:
-                return Counterexample(claim, runs.start, (*_path(came, point), edge), why.format(edge.target))
+                path = (*_path(came, point), edge)
+                why = f"enters {edge.target} without {milestones}{_undone(claim, runs.start, path)}"
+                return Counterexample(claim, runs.start, path, why)
             following = edge.target, after, edge.target in steps or (ready and edge.target not in since)
             if following not in came:
                 came[following] = point, edge
@@ -213,11 +215,11 @@ def _early(runs: _Runs, claim: Property[Any]) -> Counterexample | None:
     return None
 
 
-def _undone(claim: Property[Any]) -> str:
-    if claim.kind == "never":
-        return ""
-    since = " or ".join(state.name for state in claim.since)
-    return f" since {since} was last entered" if claim.since != claim.states else f" since the last entry into {since}"
+def _undone(claim: Property[Any], start: str, path: tuple[Edge, ...]) -> str:
+    """From when on there was no milestone, if that is not the start."""
+    entered = (start, *(edge.target for edge in path[:-1]))
+    since = [state.name for state in claim.since if state.name in entered]
+    return f" since it entered {min(since, key=entered[::-1].index)}" if since else ""
 
 
 def _path(came: Mapping[_Point, tuple[_Point, Edge] | None], point: _Point) -> Iterator[Edge]:
