@@ -35,7 +35,7 @@ class Report:
     shape: str = ""
     """How large it is, in words. Empty, like all below, if it is not sound."""
     properties: tuple[str, ...] = ()
-    """Its claims, all of which hold."""
+    """Its properties, all of which hold."""
     ends: str = ""
     """Why and when every run ends."""
     worst: tuple[str, ...] = ()

@@ -13,8 +13,9 @@ SC109  guarded rows without a default         SC122  bounded state without a row
 SC110  the same guard twice                   SC123  calls without any cap (warning)
 SC111  event without a row                    SC124  bound that is not positive
 SC112  row for an impossible event            SC125  guard without a name (warning)
-SC126  type that cannot be written as JSON    SC130  claim that does not hold
-SC127  two tools with one name
+SC126  type that cannot be written as JSON    SC130  property that does not hold
+SC127  two tools with one name                SC131  budget below the worst case (warning)
+                                              SC140  change that cannot take over the runs of before
 """
 
 from __future__ import annotations

@@ -158,8 +158,8 @@ class Machine(Generic[D]):
     # --- the table ----------------------------------------------------------------------------------------------------
 
     def transitions(self, *rows: Row[D], properties: Sequence[Property[D]] = ()) -> None:
-        """State the whole table and close the machine. `properties` are claims about all its runs (`never`, `always`,
-        `eventually`) that are proven here.
+        """State the whole table and close the machine. `properties` (`never`, `always`, `eventually`) are stated of
+        all its runs, and proven here.
 
         Raises `DefinitionError` with every error found; the machine then stays open. Warnings are kept in `findings`.
         """
@@ -179,11 +179,11 @@ class Machine(Generic[D]):
         """
         return self._findings if self._definition is not None else tuple(self._examined()[1])
 
-    def counterexample(self, claim: Property[D]) -> Counterexample | None:
-        """A possible run that breaks the claim, with as few moves as there can be; None if the claim holds.
+    def counterexample(self, claim: Property[D], /) -> Counterexample | None:
+        """A possible run that breaks the property, with as few moves as there can be; None if it holds.
 
-        For claims that are no part of the declaration: `assert machine.counterexample(never(sent, before=Approved)) is None`.
-        Raises `ConfigError` for a machine that is not closed, and for a claim about another one.
+        For properties that are no part of the declaration: `assert machine.counterexample(never(sent, before=Approved)) is None`.
+        Raises `ConfigError` for a machine that is not closed, and for a property of another one.
         """
         self.definition  # noqa: B018  # an open machine is told with its own error
         [given] = only_properties([claim])
@@ -209,7 +209,7 @@ class Machine(Generic[D]):
         for claim in claims:
             if foreign := _foreign(self, claim):
                 message = f"{claim} names {foreign}, which is no state of {self.name}"
-                found.append(Finding("SC101", "error", self.name, message, f"claim it of states of {self.name} itself"))
+                found.append(Finding("SC101", "error", self.name, message, f"name states of {self.name} itself"))
         own = tuple(claim for claim in claims if not _foreign(self, claim))
         return replace(self._declaration(declared), properties=own), found
 
@@ -232,7 +232,7 @@ class Machine(Generic[D]):
 
     @property
     def properties(self) -> tuple[Property[D], ...]:
-        """The claims stated with the table. Those of a closed machine hold."""
+        """What was stated with the table. Those of a closed machine hold."""
         return self._stated[1]
 
 
@@ -278,7 +278,7 @@ def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> Decla
 
 
 def _foreign(machine: Machine[Any], claim: Property[Any]) -> str:
-    """The states of a claim that belong to another machine, by name; empty if none does."""
+    """The states of a property that belong to another machine, by name; empty if none does."""
     return ", ".join(state.name for state in claim.named if state.machine is not machine)
 
 

@@ -1,6 +1,6 @@
-"""What is claimed of every run of a machine: `never`, `always`, `eventually`. Values only; `proving` decides whether they hold.
+"""Properties of all runs of a machine: `never`, `always`, `eventually`. Values only; `proving` decides whether they hold.
 
-A *milestone* is an event that is taken, or a state that is entered. The three claims:
+A *milestone* is an event that is taken, or a state that is entered. The three properties:
 
     never(publishing, before=Approved)                  some Approved since the run began
     always(Approved, before=publishing)                 an Approved since publishing was last entered: one for each entry
@@ -24,7 +24,7 @@ from statecraft.machine.state import Target
 
 @dataclass(frozen=True, slots=True)
 class Property(Generic[D]):
-    """A claim about all runs of a machine, made by `never`, `always` or `eventually`."""
+    """What is stated of all runs of a machine, made by `never`, `always` or `eventually`."""
 
     kind: Literal["never", "always", "eventually"]
     states: tuple[Target[D], ...]
@@ -59,7 +59,7 @@ def never(
 
     `before` is an event class (its subclasses count), a state (entering it counts), or a tuple of which one is enough.
     It asks for once in the whole run; where each entry needs its own, use `always`. Rows for operators count as paths:
-    one that leads past the milestone breaks the claim, unless its event is named as a milestone too.
+    one that leads past the milestone breaks the property, unless its event is named as a milestone too.
 
     Raises `ConfigError` for what is neither a state nor an event.
     """
@@ -90,7 +90,7 @@ def eventually(state: Target[D], *more: Target[D], within: int) -> Property[D]:
     """Every run enters one of the states with its move number `within` at the latest, whatever events and failures come.
 
     It speaks of runs that move: one that waits, is dead or cancelled stands still, and what an operator does to a dead
-    run is not counted. A run that its own bounds stop without a way out (`max_steps`) breaks the claim.
+    run is not counted. A run that its own bounds stop without a way out (`max_steps`) breaks the property.
 
     Raises `ConfigError` for what is no state, or a `within` below 1.
     """

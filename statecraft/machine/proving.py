@@ -1,7 +1,7 @@
-"""Whether a claim holds for every possible run: reachability on the machine times a monitor.
+"""Whether a property holds for every possible run: reachability on the machine times a monitor.
 
 A monitor is one bit: has a milestone happened that still counts? First the table alone is searched, O(states + rows),
-which takes each bound as never reached and always reached: if no path breaks the claim, it holds. Else a path may be one
+which takes each bound as never reached and always reached: if no path breaks the property, it holds. Else a path may be one
 that the bounds forbid, so the visits of bounded states are counted along (states x visits), and what is found is real: the
 engine takes exactly such paths, with guards that answer as they must. What has too many combinations of visits to count is
 told as found in the table alone.
@@ -38,13 +38,14 @@ _BEFORE_VISITS: Final = (DeadlinePassed, StepsExhausted, VisitsExhausted)
 
 @dataclass(frozen=True, slots=True)
 class Counterexample:
-    """A possible run that breaks a claim."""
+    """A possible run that breaks a property."""
 
-    claim: Property[Any]
+    broken: Property[Any]
+    """What does not hold."""
     start: str
     """Where every run begins."""
     path: tuple[Edge, ...]
-    """Its moves; none if the start itself breaks the claim."""
+    """Its moves; none if the start itself breaks the property."""
     why: str
     """What is wrong with it, after the path."""
     again: tuple[Edge, ...] = ()
@@ -60,7 +61,7 @@ class Counterexample:
 
 
 def counterexample(declaration: Declaration, table: Table, claim: Property[Any]) -> Counterexample | None:
-    """A run that breaks the claim, with as few moves as there can be; None if it holds.
+    """A run that breaks the property, with as few moves as there can be; None if it holds.
 
     Every target must exist and there must be one start (see `check`).
     """
@@ -75,7 +76,7 @@ def counterexample(declaration: Declaration, table: Table, claim: Property[Any])
 
 
 def check_properties(declaration: Declaration, table: Table) -> Iterator[Finding]:
-    """SC130 for each claim that does not hold, with a run that breaks it."""
+    """SC130 for each property that does not hold, with a run that breaks it."""
     possible = {edge.event for edge in possible_edges(declaration, table)}
     for claim in declaration.properties:
         found = counterexample(declaration, table, claim)
@@ -108,7 +109,7 @@ Counts = tuple[int, ...]
 """Visits of each bounded state (one more than its bound at most), then 1 for each event that came and comes only once."""
 
 
-class _TooMany(Exception):  # noqa: N818
+class _TooMany(Exception):
     """More combinations than are worth the time."""
 
 

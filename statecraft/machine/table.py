@@ -95,7 +95,7 @@ class Declaration:
     deadline: timedelta | None
     budget: Budget | None
     properties: tuple[Property[Any], ...] = ()
-    """What is claimed of all its runs. No part of the fingerprint: claims move no run."""
+    """What is stated of all its runs. No part of the fingerprint, since it moves no run."""
 
     @property
     def own_events(self) -> dict[type[Event], None]:

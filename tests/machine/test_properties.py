@@ -103,9 +103,7 @@ def test_never_holds_where_every_path_meets_the_milestone_and_prints_the_path_th
     assert told(d.close(), never(d.sending, before=Approved)) == ""
     d = Letters()
     machine = d.close(d.drafting.on(Drafted.when(short)) >> d.sending)
-    assert told(machine, never(d.sending, before=Approved)) == (
-        "drafting -(drafted)-> sending: enters sending without Approved"
-    )
+    assert told(machine, never(d.sending, before=Approved)) == ("drafting -(drafted)-> sending: enters sending without Approved")
 
 
 def test_never_is_content_with_once_and_always_wants_one_for_each_entry() -> None:
@@ -253,9 +251,7 @@ def test_eventually_shows_a_round_that_only_max_steps_stops() -> None:
     machine, sent, lost = going_round("ends", max_steps=6)
     found = machine.counterexample(eventually(sent, lost, within=6))
     assert found is not None
-    assert str(found) == (
-        "one -(drafted)-> two -(again)-> one: goes round from one again and again, until max_steps=6 stops it"
-    )
+    assert str(found) == ("one -(drafted)-> two -(again)-> one: goes round from one again and again, until max_steps=6 stops it")
     assert [edge.target for edge in found.again] == ["two", "one"]
     assert machine.counterexample(eventually(sent, lost, within=7)) is None
 
@@ -381,7 +377,9 @@ class Maze:
         chance = random.Random(seed)
         m = Machine(f"maze_{seed}", data=Text, max_steps=LONGEST + 20)
         bounds = [chance.choice([None, 1, 2]) for _ in range(4)]
-        self.states: list[State[Text, A | B | C]] = [m.state(start=not i, max_visits=bounds[i])(handler(f"s{i}")) for i in range(4)]
+        self.states: list[State[Text, A | B | C]] = [
+            m.state(start=not i, max_visits=bounds[i])(handler(f"s{i}")) for i in range(4)
+        ]
         self.finals = [m.final("f0", ok=True), m.final("f1")]
         every = [*self.states, *self.finals]
         self.to = {(state.name, event): chance.choice(every).name for state in self.states for event in EVENTS}
@@ -476,6 +474,8 @@ def test_the_longest_run_agrees_with_a_walk_through_every_run() -> None:
         runs = maze.runs()
         for within in (2, 4, LONGEST):
             found = maze.machine.counterexample(eventually(*maze.finals, within=within))
-            assert (found is not None) == any(len(path) - 1 > within or not over for path, over in runs if over or len(path) > within)
+            assert (found is not None) == any(
+                len(path) - 1 > within or not over for path, over in runs if over or len(path) > within
+            )
             late += found is not None
     assert late > 3
