@@ -50,8 +50,11 @@ def load_targets(text: str) -> list[Target]:
     module, name = _place(text)
     if name:
         return [_pick(text, module, name)]
-    machines = {id(value): key for key, value in reversed(vars(module).items()) if isinstance(value, Machine)}
-    return [_pick(f"{text}:{key}", module, key) for key in reversed(machines.values())] or [_pick(text, module, "")]
+    names: dict[Machine[Any], str] = {}
+    for key, value in vars(module).items():
+        if isinstance(value, Machine):
+            names.setdefault(value, key)
+    return [_pick(f"{text}:{key}", module, key) for key in names.values()] or [_pick(text, module, "")]
 
 
 def _place(text: str) -> tuple[ModuleType, str]:

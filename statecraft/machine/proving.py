@@ -126,7 +126,10 @@ class _Runs:
         for edge in edges:
             self.onward.setdefault(edge.source, []).append(edge)
         bounded = [(s.name, s.max_visits) for s in declaration.states if counted and s.max_visits is not None]
-        single = [event for event in _ONCE if counted and any(edge.event is event for edge in edges)]
+        self.answers = {event for state in declaration.states for event in state.events}
+        """What handlers may answer with, and so as often as they like, even if the engine raises it too."""
+        raised = {edge.event for edge in edges} - self.answers
+        single = [event for event in _ONCE if counted and event in raised]
         self.bounds = {name: (place, most) for place, (name, most) in enumerate(bounded)}
         """Place in the counts and `max_visits` of each bounded state."""
         self.once = {event: len(bounded) + place for place, event in enumerate(single)}
@@ -140,7 +143,7 @@ class _Runs:
         place, most = self.bounds.get(state, (0, 0))
         used_up = state in self.bounds and counts[place] > most
         for edge in self.onward.get(state, ()):
-            if edge.event is VisitsExhausted and self.counted and not used_up:
+            if edge.event is VisitsExhausted and self.counted and not used_up and VisitsExhausted not in self.answers:
                 continue
             if used_up and edge.event not in _BEFORE_VISITS and not is_operators(edge.event):
                 continue  # the handler is not called in the visit too many
@@ -164,7 +167,7 @@ class _Runs:
             return False
         reached = number >= self.declaration.max_steps
         if edge.event is StepsExhausted:
-            return reached
+            return reached or StepsExhausted in self.answers
         # The deadline comes before the step limit, and that comes before all else.
         return not reached or not self.counted or self._told(counts) or edge.event is DeadlinePassed
 

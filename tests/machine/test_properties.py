@@ -197,6 +197,23 @@ def test_what_happens_once_in_a_run_happens_once_on_a_path() -> None:
     assert told(machine, never(d.sending, before=(Approved, Drafted))) == ""
 
 
+def test_a_system_event_that_a_handler_answers_with_may_come_as_often_as_it_likes() -> None:
+    m = Machine("warned", data=Text)
+
+    @m.state(start=True)
+    async def first(run: Run[Text]) -> Drafted | BudgetWarning:
+        raise NotImplementedError
+
+    @m.state()
+    async def second(run: Run[Text]) -> Drafted:
+        raise NotImplementedError
+
+    done, other = m.final("done", ok=True), m.final("other")
+    rows = first.on(Drafted) >> other, first.on(BudgetWarning) >> second, second.on(Drafted) >> other
+    m.transitions(*rows, second.on(BudgetWarning) >> done)
+    assert told(m, never(done, before=Drafted)).count("budget_warning") == 2
+
+
 def test_a_path_that_bounds_may_forbid_is_told_as_such_where_they_are_too_many_to_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
