@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from statecraft.machine.declare import Machine
 from tests.cli.support import MACHINE, cli, fields, one_error
 
 BOUNDED = (
@@ -126,7 +125,7 @@ def test_a_check_leaves_the_machine_as_it_was() -> None:
     from statecraft.cli.check import report_of
     from statecraft.cli.target import load_target
 
-    machine: Machine[object] = load_target("holds.py:letters").machine  # type: ignore[assignment]
+    machine = load_target("holds.py:letters").machine
     before = machine.definition
     assert report_of(machine) == report_of(machine)
     assert machine.definition is before

@@ -349,7 +349,7 @@ def test_a_claim_about_another_machine_is_refused_wherever_it_is_made() -> None:
 
 
 WRONG: list[tuple[Callable[[Letters], Any], str]] = [
-    (lambda d: never("sending", before=Approved), "takes states of a machine, not 'sending'"),  # type: ignore[type-var]
+    (lambda d: never("sending", before=Approved), "takes states of a machine, not 'sending'"),  # type: ignore[arg-type]
     (lambda d: never(Approved, before=d.sending), "takes states of a machine"),  # type: ignore[arg-type]
     (lambda d: never(d.sending, before="approved"), "is an event class or a state, not 'approved'"),  # type: ignore[arg-type]
     (lambda d: never(d.sending, before=Event), "is an event class or a state"),
