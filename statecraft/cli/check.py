@@ -18,6 +18,7 @@ from statecraft.errors import DefinitionError, Finding, StatecraftError
 
 if TYPE_CHECKING:
     from statecraft.machine.declare import Machine
+    from statecraft.machine.worst import WorstCase
 
 WIDTH = 80
 """Columns of what is written for people."""
@@ -38,8 +39,8 @@ class Report:
     """Its properties, all of which hold."""
     ends: str = ""
     """Why and when every run ends."""
-    worst: tuple[str, ...] = ()
-    """The most expensive run, in lines."""
+    worst: WorstCase | None = None
+    """The most expensive run."""
 
 
 @click.command(cls=Verb)
@@ -87,7 +88,7 @@ def _fields(report: Report) -> dict[str, object]:
 
 def report_of(machine: Machine[Any]) -> Report:
     """What is known about a machine that was accepted."""
-    definition = machine.definition
+    definition, worst = machine.definition, machine.worst_case()
     return Report(
         machine.name,
         machine.check(),
@@ -95,44 +96,47 @@ def report_of(machine: Machine[Any]) -> Report:
         version=machine.version,
         shape=f"{count(len(definition.states), 'state')}, {count(len(definition.rows), 'row')}",
         properties=tuple(str(claim) for claim in machine.properties),
-        ends=ends_of(machine),
-        worst=worst_of(machine),
+        ends=ends_of(machine, worst),
+        worst=worst,
     )
 
 
-def ends_of(machine: Machine[Any]) -> str:
+def ends_of(machine: Machine[Any], worst: WorstCase) -> str:
     """Why and when every run of a sound machine ends."""
-    most = machine.definition.max_steps
-    if any(finding.code == "SC120" for finding in machine.check()):
-        return f"only max_steps={most} ends every run: a cycle has no bound (SC120)"
-    moves, proven = _longest(machine)
-    if not proven:
-        return f"every run, in a final state or, stopped by max_steps={most}, as a dead letter"
-    return f"every run ends, with move {moves} at the latest (max_steps={most})"
+    definition = machine.definition
+    most = definition.max_steps
+    if not any(reached.bound == "max_steps" for reached in worst.reaches):
+        return f"every run ends, with move {worst.steps.value or 0:.0f} at the latest (max_steps={most})"
+    why = " (SC120)" if any(finding.code == "SC120" for finding in machine.findings) else ""
+    here = [state.name for state in definition.states.values() if state.kind != "final"]
+    dead = [name for name in here if "steps_exhausted" not in definition.enabled(name)]
+    where = f"; in {', '.join(dead)} no row takes that, and the run is dead" if dead else ""
+    return f"the table alone lets a run go on{why}: max_steps={most} stops it{where}"
 
 
-def _longest(machine: Machine[Any]) -> tuple[int, bool]:
-    """The moves of the longest run, and whether every run is known to reach a final state."""
-    from statecraft.machine.properties import eventually
-    from statecraft.machine.state import Final
+def worst_lines(worst: WorstCase) -> list[str]:
+    """The most expensive run, in few lines: what bounds it, what nothing bounds, the run itself, the limits it meets."""
+    from statecraft.machine.caps import METRICS
+    from statecraft.machine.worst_text import amount, path
 
-    states = machine.definition.states
-    first, *more = [Final[Any](state.name, machine) for state in states.values() if state.kind == "final"]
-    low, high = 1, machine.definition.max_steps + len(states)  # the engine grants no more
-    if machine.counterexample(eventually(first, *more, within=high)) is not None:
-        return high, False
-    while low < high:
-        middle = (low + high) // 2
-        if machine.counterexample(eventually(first, *more, within=middle)) is None:
-            high = middle
-        else:
-            low = middle + 1
-    return high, True
-
-
-def worst_of(machine: Machine[Any]) -> tuple[str, ...]:  # noqa: ARG001
-    """The most expensive run of a machine, in lines for people; none if nothing can tell."""
-    return ()
+    known = [metric for metric in METRICS if worst.of(metric).value is not None]
+    lines = ["at most " + ", ".join(amount(metric, worst.of(metric).value or 0) for metric in known)]
+    if rough := [metric for metric in known if not worst.of(metric).exact]:
+        lines.append(f"perhaps less, since there is too much to try: {', '.join(rough)}")
+    if unknown := [metric for metric in METRICS if metric not in known]:
+        cures = [*(["per_visit= or budget="] if unknown != ["wall"] else []), *(["timeout="] if "wall" in unknown else [])]
+        lines.append(f"nothing bounds {', '.join(unknown)}: declare {', '.join(cures)}")
+    shown = next(
+        (metric for metric in ("money", "tokens", "calls", "steps") if metric in known and worst.of(metric).witness), None
+    )
+    if shown is not None:
+        lines.append(f"most {shown}: {path(worst.of(shown).witness)}")
+    for each in worst.reaches:
+        whose = {"budget": "the budget", "state budget": f"the budget of {each.state}"}.get(each.bound, each.bound)
+        rows = ", ".join(dict.fromkeys(f"{event} -> {target}" for _, event, target in each.rows))
+        limit = f"{each.limit:g}" if each.metric == "steps" else amount(each.metric, each.limit)
+        lines.append(f"{whose} of {limit} may be met: {rows or 'no row takes it, the run is dead'}")
+    return lines
 
 
 def write(session: Session, report: Report, *, first: bool) -> None:
@@ -146,7 +150,7 @@ def write(session: Session, report: Report, *, first: bool) -> None:
     lines.append(f"{strong(report.machine)} is {verdict}: {counts}{shape}")
     lines += _titled("ends", [report.ends] if report.ends else [])
     lines += _titled("holds", report.properties)
-    lines += _titled("worst", report.worst)
+    lines += _titled("worst", worst_lines(report.worst) if report.worst else [])
     for line in lines:
         session.screen.data(line)
 

@@ -48,7 +48,7 @@ def check_caps(declaration: Declaration) -> Iterator[Finding]:
         return
     states = ", ".join(f"{name} ({what})" for name, what in open_ended.items())
     message = f"nothing limits how much these states call: {states}"
-    fix = "give the machine, or each of them, a budget=Budget(tokens=..., calls=...)"
+    fix = "give the machine, or each of them, a budget=Budget(tokens=..., calls=...), or the state per_visit="
     yield Finding("SC123", "warning", declaration.name, message, fix)
 
 
@@ -59,7 +59,7 @@ def _what(state: DeclaredState) -> str:
 
 
 def _capped(state: DeclaredState) -> bool:
-    return _limits(state.budget) or _limits(getattr(state, "per_visit", None))
+    return _limits(state.budget) or _limits(state.per_visit)
 
 
 def _limits(budget: Budget | None) -> bool:

@@ -13,6 +13,7 @@ from statecraft.errors import ConfigError, DefinitionError, Finding
 from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, read_events
 from statecraft.machine.budget import Budget
 from statecraft.machine.calling import asks_model
+from statecraft.machine.caps import PerVisit, checked
 from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, merge_plan
@@ -22,8 +23,10 @@ from statecraft.machine.fingerprint import canonical, fingerprint, specification
 from statecraft.machine.kernel import Kernel
 from statecraft.machine.properties import Property, only_properties
 from statecraft.machine.proving import Counterexample, counterexample
+from statecraft.machine.shortfall import check_budgets
 from statecraft.machine.state import Anywhere, Ask, Final, On, Review, Row, State, Target
 from statecraft.machine.table import ANYWHERE, Declaration, DeclaredRow, DeclaredState, Table, expand, reachable_rows
+from statecraft.machine.worst import WorstCase, worst_case
 
 
 class _TakesHandler(Protocol[D]):
@@ -94,12 +97,13 @@ class Machine(Generic[D]):
         tools: Sequence[AnyTool] = (),
         children: Sequence[Machine[Any]] = (),
         budget: Budget | None = None,
+        per_visit: PerVisit = None,
     ) -> _TakesHandler[D]:
         """Declare a state by its handler: its name is the function's, its events are the return annotation.
 
         `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
         its model may call, `children` all machines that it may run as child runs, `budget` what all its visits in one run
-        may spend. A plain `def` handler runs in a thread.
+        may spend, `per_visit` what each of them may (0: it makes no calls). A plain `def` handler runs in a thread.
         """
         self._refuse_bare("state", bare)
         if isinstance(budget, Budget) and budget.wall is not None:
@@ -107,7 +111,15 @@ class Machine(Generic[D]):
         kept = _only_tools(tools)
         nested = _only_machines(children)
         declared = DeclaredState(
-            "", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept, children=nested, budget=budget
+            "",
+            "work",
+            start=start,
+            max_visits=max_visits,
+            timeout=timeout,
+            tools=kept,
+            children=nested,
+            budget=budget,
+            per_visit=checked(per_visit),
         )
 
         def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
@@ -173,11 +185,14 @@ class Machine(Generic[D]):
         self._definition = _close(declaration, self._functions)
 
     def check(self) -> tuple[Finding, ...]:
-        """Everything that is wrong or doubtful about the machine as it stands, errors first. Never raises.
+        """Everything that is wrong or doubtful about the machine as it stands, errors first. Never raises. Beyond `findings`
+        it looks at the worst case, which takes too long for every import.
 
         Works on a closed machine, and on an open one: then with the table that `transitions(...)` refused, or none.
         """
-        return self._findings if self._definition is not None else tuple(self._examined()[1])
+        if self._definition is None:
+            return tuple(self._examined()[1])
+        return (*self._findings, *check_budgets(self._definition, self.worst_case()))
 
     def counterexample(self, claim: Property[D], /) -> Counterexample | None:
         """A possible run that breaks the property, with as few moves as there can be; None if it holds.
@@ -224,6 +239,13 @@ class Machine(Generic[D]):
         if self._definition is None:
             raise ConfigError(f"machine {self.name} is not closed: call {self.name}.transitions(...) with its rows")
         return self._definition
+
+    def worst_case(self) -> WorstCase:
+        """The most steps, calls, tokens, money and time that any run of the closed machine may use, each with a run that does.
+
+        Raises `ConfigError` before `transitions(...)`.
+        """
+        return worst_case(self.definition)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -332,6 +354,7 @@ def _state_spec(state: DeclaredState) -> StateSpec:
         tools=tuple(tool.name for tool in state.tools),
         doc=state.doc,
         budget=state.budget,
+        per_visit=state.per_visit,
     )
 
 

@@ -48,6 +48,7 @@ class DeclaredState:
     """Whether its handler's own code asks a model, as far as can be seen."""
     doc: str = ""
     budget: Budget | None = None
+    per_visit: Budget | None = None
     unread: str = ""
     """Why the events of its handler could not be read; empty if they were."""
 

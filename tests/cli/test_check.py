@@ -32,6 +32,11 @@ def test_a_sound_machine_is_told_in_a_few_lines() -> None:
         "letters is sound: 0 errors, 0 warnings; 4 states, 6 rows",
         "  ends   every run ends, with move 2 at the latest (max_steps=20)",
         "  holds  never(sent, before=(Approved, Modified))",
+        "  worst  at most 2 steps, 10 calls",
+        "         nothing bounds tokens, money, wall: declare per_visit= or budget=,",
+        "         timeout=",
+        "         most calls: writing -(written)-> reading -(approved)-> sent",
+        "         the budget of 10 calls may be met: budget_exhausted -> thrown_away",
     ]
 
 
@@ -49,7 +54,7 @@ def test_warnings_fail_only_where_they_are_to_count() -> None:
     assert warned.exit_code == 0
     assert "SC120 warning reading" in warned.stdout
     assert "SC123 warning letters" in warned.stdout
-    assert "only max_steps=20 ends every run: a cycle has no bound (SC120)" in warned.stdout
+    assert "the table alone lets a run go on (SC120): max_steps=20 stops it" in warned.stdout
     assert cli("check", "--strict", "post.py").exit_code == 1
     assert cli("check", "--strict", "holds.py").exit_code == 0
 
@@ -58,7 +63,7 @@ def test_a_run_that_max_steps_may_leave_dead_is_not_told_to_end(place: Path) -> 
     text = BOUNDED.replace("letters.anywhere.on(Failure)", "reading.on(ReviewExpired)").replace("Failure,", "ReviewExpired,")
     (place / "fragile.py").write_text(text.replace("max_steps=20", "max_steps=1"))
     told = " ".join(cli("check", "fragile.py").stdout.split())
-    assert "every run, in a final state or, stopped by max_steps=1, as a dead letter" in told
+    assert "max_steps=1 stops it; in writing, reading no row takes that, and the run is dead" in told
 
 
 def test_several_targets_are_told_one_after_the_other_and_each_once(place: Path) -> None:
@@ -103,6 +108,7 @@ def test_json_has_an_object_for_each_machine() -> None:
     one = fields(cli("check", "holds.py", "--json"))
     assert one["sound"] is True
     assert one["properties"] == ["never(sent, before=(Approved, Modified))"]
+    assert one["worst"]["calls"]["value"] == 10
     assert one["machines"][0]["ends"].startswith("every run ends, with move 2")
     done = cli("check", "holds.py", "bypassed.py", "--json")
     both = fields(done)

@@ -18,6 +18,7 @@ from statecraft.machine.context import Run
 from statecraft.machine.data import Append, Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.event import (
+    BudgetExhausted,
     BudgetWarning,
     CallFailed,
     DeadlinePassed,
@@ -570,6 +571,42 @@ def claim_about_another_machine() -> Machine[Any]:
     return d.m
 
 
+def budgeted(calls: int, *, cap: int | None = 6, own: int | None = None, planned: bool = False) -> Machine[Any]:
+    """Three visits of at most `cap` calls each, under a budget."""
+    m = Machine("m", data=Board, budget=Budget(calls=calls))
+    per_visit = None if cap is None else Budget(calls=cap)
+
+    @m.state(start=True, max_visits=3, per_visit=per_visit, budget=None if own is None else Budget(calls=own))
+    async def first(run: Run[Board]) -> Go | Stop:
+        return Go(n=len(await run.llm.ask("?")))
+
+    lost = m.final("lost")
+    way_out = [first.on(BudgetExhausted) >> lost] if planned else []
+    rows = [first.on(Go) >> first, first.on(Stop) >> m.final("done", ok=True), m.anywhere.on(Failure) >> lost]
+    m.transitions(*way_out, *rows)
+    return m
+
+
+def test_a_budget_below_the_worst_case_is_told_with_the_move_that_will_be_taken() -> None:
+    [finding] = budgeted(10).check()
+    assert str(finding) == (
+        "SC131 m: the machine's budget is 10 calls, and a run may use 18 calls: some day a run takes "
+        "first -(budget_exhausted)-> lost. Fix: raise it to 18 calls, lower the caps of the visits, or give BudgetWarning or "
+        "BudgetExhausted a row of their own"
+    )
+    assert finding.level == "warning"
+    [own] = budgeted(18, own=12).check()
+    assert (own.code, own.where) == ("SC131", "first")
+    assert "the budget of first is 12 calls, and a run may use 18 calls" in own.message
+    assert budgeted(10).findings == ()
+
+
+def test_a_budget_that_suffices_or_is_the_only_cap_or_has_rows_of_its_own_is_no_finding() -> None:
+    assert budgeted(18).check() == ()
+    assert budgeted(10, cap=None).check() == ()
+    assert budgeted(10, planned=True).check() == ()
+
+
 Case = tuple[str, Callable[[], Machine[Any]], Callable[[], Machine[Any]], str]
 
 ERRORS: list[Case] = [
@@ -690,7 +727,7 @@ def test_its_neighbour_closes_without_that_finding(case: Case) -> None:
 
 
 ELSEWHERE = {"SC131", "SC140"}
-"""What is found where a machine is compared with its worst case, and with another version of itself."""
+"""SC131 is tried above; SC140 is found where a machine is compared with another version of itself."""
 
 
 def test_every_code_that_the_checks_explain_is_tried_here() -> None:
