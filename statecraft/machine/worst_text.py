@@ -22,9 +22,7 @@ def worst_lines(worst: WorstCase) -> list[str]:
     rough = [metric for metric in known if not worst.of(metric).exact]
     if rough:
         lines.append(f"not exact, but never less, since the machine has too many situations: {', '.join(rough)}")
-    shown = next(
-        (metric for metric in ("money", "tokens", "calls", "steps") if metric in known and worst.of(metric).witness), None
-    )
+    shown = next((metric for metric in ("money", "tokens", "calls", "steps") if metric in known and worst.of(metric).witness), None)
     if shown is not None:
         lines.append(f"witness ({shown}): {path(worst.of(shown).witness)}")
     return [*lines, *(_reach(each) for each in worst.reaches)]
@@ -65,11 +63,7 @@ def _open(metric: Metric, bound: Bound) -> str:
 
 
 def _reach(reached: Reached) -> str:
-    whose = (
-        f"the budget of {reached.state}"
-        if reached.state
-        else {"budget": "the machine's budget"}.get(reached.bound, reached.bound)
-    )
+    whose = f"the budget of {reached.state}" if reached.state else {"budget": "the machine's budget"}.get(reached.bound, reached.bound)
     without = "without end" if reached.worst is None else amount(reached.metric, reached.worst)
     rows = dict.fromkeys(f"{event} -> {target}" for _, event, target in reached.rows)
     taken = f"taken by {', '.join(rows)}" if rows else f"no row takes {reached.event}: the run is dead then"

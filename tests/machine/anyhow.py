@@ -231,13 +231,9 @@ class Every:
             elif event == "budget_warning":
                 if event not in seen and (self.definition.budget is not None or state.budget is not None):
                     yield event, target
-            elif event in state.events or event in (
-                "budget_exhausted",
-                "call_failed",
-                "handler_failed",
-                "loop_detected",
-                "invalid_output",
-            ) or (state.timeout is not None and event == ("review_expired" if state.kind == "review" else "state_timeout")):
+            elif event in state.events or event in ("budget_exhausted", "call_failed", "handler_failed", "loop_detected", "invalid_output"):
+                yield event, target
+            elif state.timeout is not None and event == ("review_expired" if state.kind == "review" else "state_timeout"):
                 yield event, target
 
     anytime: bool = True
