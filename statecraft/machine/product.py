@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from statecraft.machine.caps import Metric, of_nth, telling
 from statecraft.machine.ways import STEPS, Way, Ways
 
-MOST = 30_000
+MOST = 20_000
 """Situations that are looked at, at most; beyond, bounds are computed that are not exact."""
 
 Mode = Literal["visited", "spent", "stopped", "over", "final", "wide"]
@@ -91,19 +91,23 @@ class Counting:
         self.off = off
         self._entered: list[tuple[int, int] | None] = []
         self._budgeted: list[tuple[int, int] | None] = []
-        unit: dict[int, int] = {}
+        self._units: dict[int, int] = {}
         for state, spec in enumerate(ways.states):
             group, bound, told = ways.group[state], ways.bound(state), telling(spec) if ways.cyclic[state] else 0
-            self._entered.append(self._digit(unit, group, bound))
-            self._budgeted.append(self._digit(unit, group, told + 1 if told else None))
+            self._entered.append(self._digit(group, bound))
+            self._budgeted.append(self._digit(group, told + 1 if told else None))
 
-    def _digit(self, unit: dict[int, int], group: int, most: int | None) -> tuple[int, int] | None:
+    def _digit(self, group: int, most: int | None) -> tuple[int, int] | None:
         """(what it counts by, its highest value)."""
         if most is None:
             return None
-        by = unit.get(group, 1)
-        unit[group] = by * (most + 1)
+        by = self._units.get(group, 1)
+        self._units[group] = by * (most + 1)
         return by, most
+
+    def most(self, group: int) -> int:
+        """How many situations there are in a component at most, marks aside."""
+        return self._units.get(group, 1) * self._ways.group.count(group)
 
     def enter(self, state: int, counts: int, *, stopped: bool) -> tuple[bool, int]:
         """(whether it is within its bound, the counts then)."""

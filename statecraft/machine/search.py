@@ -62,14 +62,18 @@ class Search:
     # --- the situations ---------------------------------------------------------------------------------------------------
 
     def _by_components(self, ways: Ways) -> Graph:
-        """All situations, but one for each component that has too many of them."""
+        """All situations, but one for each component that has too many of them. The second time that there are too many,
+        every component that may have as many as the one that has most is left, so that there are few further times."""
         wide: frozenset[int] = frozenset()
         while True:
+            explorer = Explorer(ways, wide=wide)
             try:
-                graph = Explorer(ways, wide=wide).graph(self._most)
+                graph = explorer.graph(self._most)
             except TooMany as many:
                 self.situations += self._most
-                wide |= {many.group}
+                least = explorer.counting.most(many.group)
+                larger = (group for group in set(ways.group) if wide and explorer.counting.most(group) >= least)
+                wide |= {many.group, *larger}
             else:
                 self.situations += len(graph.places)
                 return graph
