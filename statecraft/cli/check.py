@@ -17,6 +17,7 @@ from statecraft.cli.verb import Session, Verb, one_line
 from statecraft.errors import DefinitionError, Finding, StatecraftError
 
 if TYPE_CHECKING:
+    from statecraft.machine.caps import Metric
     from statecraft.machine.declare import Machine
     from statecraft.machine.worst import WorstCase
 
@@ -119,7 +120,7 @@ def worst_lines(worst: WorstCase) -> list[str]:
     from statecraft.machine.caps import METRICS
     from statecraft.machine.worst_text import amount, path
 
-    known = [metric for metric in METRICS if worst.of(metric).value is not None]
+    known: list[Metric] = [metric for metric in METRICS if worst.of(metric).value is not None]
     lines = ["at most " + ", ".join(amount(metric, worst.of(metric).value or 0) for metric in known)]
     if rough := [metric for metric in known if not worst.of(metric).exact]:
         lines.append(f"perhaps less, since there is too much to try: {', '.join(rough)}")
