@@ -69,9 +69,7 @@ class Ways:
     def cyclic(self) -> list[bool]:
         """Whether a run may come back to the state."""
         sizes = [self.group.count(each) for each in self.group]
-        return [
-            sizes[state] > 1 or any(way.target == state for way in self.every(state)) for state in range(len(self.states))
-        ]
+        return [sizes[state] > 1 or any(way.target == state for way in self.every(state)) for state in range(len(self.states))]
 
     def every(self, state: int) -> Iterator[Way]:
         """All ways out of a state, whatever the visit is like."""

@@ -105,7 +105,8 @@ def unbounded(worst: WorstCase) -> Mapping[Metric, tuple[str, ...]]:
 def _bound(definition: Definition, search: Search, metric: Metric) -> Bound:
     found, exact = search.longest(metric)
     limit = of_run(definition, metric)
-    open_ended = tuple(name for name, state in definition.states.items() if state.kind != "final" and of_nth(state, metric, 1) == inf)
+    work = [state for state in definition.states.values() if state.kind != "final"]
+    open_ended = tuple(state.name for state in work if of_nth(state, metric, 1) == inf)
     if min(found.amount, limit) == inf:
         return Bound(None, exact=True, witness=found.moves, by="nothing", states=open_ended)
     if limit < found.amount:

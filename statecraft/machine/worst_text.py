@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from statecraft.machine.caps import METRICS, Metric
 from statecraft.machine.longest import Row
 from statecraft.machine.worst import Bound, Reached, WorstCase
-from statecraft.money import billionths, decimal, shown
+from statecraft.money import billionths, decimal
+from statecraft.money import shown as shown_money
 
 _SHOWN = 12
 """Moves of a witness that are written out."""
+_TELLING: tuple[Metric, ...] = ("money", "tokens", "calls", "steps")
+"""Whose witness is shown: of the first one that has any."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -22,8 +25,8 @@ def worst_lines(worst: WorstCase) -> list[str]:
     rough = [metric for metric in known if not worst.of(metric).exact]
     if rough:
         lines.append(f"not exact, but never less, since the machine has too many situations: {', '.join(rough)}")
-    shown = next((metric for metric in ("money", "tokens", "calls", "steps") if metric in known and worst.of(metric).witness), None)
-    if shown is not None:
+    telling = (metric for metric in _TELLING if metric in known and worst.of(metric).by == "path" and worst.of(metric).witness)
+    if (shown := next(telling, None)) is not None:
         lines.append(f"witness ({shown}): {path(worst.of(shown).witness)}")
     return [*lines, *(_reach(each) for each in worst.reaches)]
 
@@ -31,7 +34,7 @@ def worst_lines(worst: WorstCase) -> list[str]:
 def amount(metric: Metric, value: float) -> str:
     """An amount of a metric in words: `16 steps`, `$1.33`, `2 d 0 h`."""
     if metric == "money":
-        return shown(billionths(decimal(value, "an amount")))
+        return shown_money(billionths(decimal(value, "an amount")))
     if metric == "wall":
         return duration(value)
     return f"{value:,.0f} {metric if value != 1 else metric[:-1]}"
@@ -63,7 +66,8 @@ def _open(metric: Metric, bound: Bound) -> str:
 
 
 def _reach(reached: Reached) -> str:
-    whose = f"the budget of {reached.state}" if reached.state else {"budget": "the machine's budget"}.get(reached.bound, reached.bound)
+    named = {"budget": "the machine's budget", "state budget": f"the budget of {reached.state}"}
+    whose = named.get(reached.bound, reached.bound)
     without = "without end" if reached.worst is None else amount(reached.metric, reached.worst)
     rows = dict.fromkeys(f"{event} -> {target}" for _, event, target in reached.rows)
     taken = f"taken by {', '.join(rows)}" if rows else f"no row takes {reached.event}: the run is dead then"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
@@ -36,17 +36,20 @@ class Note(Data):
     text: str = ""
 
 
-class Left(Event): ...
+class Left(Event):
+    pick: bool = True
 
 
-class Right(Event): ...
+class Right(Event):
+    pick: bool = True
 
 
-class On(Event): ...
+class On(Event):
+    pick: bool = True
 
 
-def maybe(event: Any, data: Any) -> bool:
-    return True
+def picked(event: Left | Right | On, data: Note) -> bool:
+    return event.pick
 
 
 EVENTS = (Left, Right, On)
@@ -61,6 +64,10 @@ class Chance:
     most_states: int = 4
     capped: bool = True
     """Whether visits are bounded in every metric; else only sometimes."""
+    act: Callable[[Run[Note]], Awaitable[Event]] | None = None
+    """What a visit does."""
+    has: Mapping[str, Any] = field(default_factory=dict)
+    """What else each state declares: tools, children."""
 
     def budget(self, odds: float) -> Budget | None:
         if self.dice.random() >= odds:
@@ -102,51 +109,49 @@ class Chance:
             deadline=self.time(0.3, 12),
             budget=self.whole(),
         )
-        sources: list[Any] = []
-        for number in range(dice.randint(2, self.most_states)):
-            sources.append(self._review(machine, number) if number and dice.random() < 0.15 else self._work(machine, number))
+        count = dice.randint(2, self.most_states)
+        sources = [
+            self._review(machine, number) if number and dice.random() < 0.15 else self._work(machine, number)
+            for number in range(count)
+        ]
         done, failed = machine.final("done", ok=True), machine.final("failed")
         targets = [*sources, *sources, done, failed]
-        rows: list[Any] = []
-        for source, events in sources_of(machine, sources):
-            for event in events:
-                if dice.random() < 0.3:
-                    rows.append(source.on(event.when(maybe)) >> dice.choice(targets))
-                rows.append(source.on(event) >> dice.choice(targets))
-            for special in (*SYSTEM, VisitsExhausted):
-                if dice.random() < (0.6 if special is VisitsExhausted else 0.12):
-                    rows.append(source.on(special) >> dice.choice(targets))
-        for special in SYSTEM:
-            if dice.random() < 0.15:
-                rows.append(machine.anywhere.on(special) >> dice.choice(targets))
+        rows = [row for source in sources for row in self._rows(machine, source, targets)]
+        rows += [machine.anywhere.on(event) >> dice.choice(targets) for event in SYSTEM if dice.random() < 0.15]
         machine.transitions(*rows, machine.anywhere.on(Failure) >> dice.choice([failed, failed, failed, *targets]))
         return machine
+
+    def _rows(self, machine: Machine[Note], source: Any, targets: list[Any]) -> Iterator[Any]:
+        dice = self.dice
+        for event in next(state.events for state in machine._states if state.name == source.name):
+            if dice.random() < 0.3:
+                yield source.on(event.when(picked)) >> dice.choice(targets)
+            yield source.on(event) >> dice.choice(targets)
+        for special in (*SYSTEM, VisitsExhausted):
+            if dice.random() < (0.6 if special is VisitsExhausted else 0.12):
+                yield source.on(special) >> dice.choice(targets)
 
     def _work(self, machine: Machine[Note], number: int) -> Any:
         dice = self.dice
         events = dice.sample(EVENTS, dice.randint(1, 2))
 
-        async def handler(run: Run[Note]) -> Any: ...
+        async def handler(run: Run[Note]) -> Any:
+            assert self.act is not None
+            return await self.act(run)
 
         handler.__name__ = f"s{number}"
         handler.__annotations__["return"] = reduce(or_, events)
         bound = dice.randint(1, 2) if dice.random() < 0.6 else None
-        kept = {"max_visits": bound, "budget": self.budget(0.3), "per_visit": self.per_visit()}
-        return machine.state(start=number == 0, timeout=self.time(0.7 if not self.capped else 1, 5), **kept)(handler)
+        kept = {"max_visits": bound, "budget": self.budget(0.3), "per_visit": self.per_visit(), **self.has}
+        return machine.state(start=number == 0, timeout=self.time(1 if self.capped else 0.7, 5), **kept)(handler)
 
     def _review(self, machine: Machine[Note], number: int) -> Any:
-        def asking(run: Run[Note]) -> Any: ...
+        def asking(run: Run[Note]) -> Any:
+            return Ask("Which way?")
 
         asking.__name__ = f"s{number}"
         asking.__annotations__["return"] = Ask[reduce(or_, self.dice.sample(EVENTS, 2))]  # type: ignore[misc]
         return machine.review(timeout=seconds(self.dice.randint(1, 5)))(asking)
-
-
-def sources_of(machine: Machine[Note], sources: list[Any]) -> Iterator[tuple[Any, tuple[type[Event], ...]]]:
-    """Each state with the events of its handler."""
-    declared = {state.name: state.events for state in machine._states}
-    for source in sources:
-        yield source, declared[source.name]
 
 
 # --- every run -------------------------------------------------------------------------------------------------------
@@ -214,27 +219,30 @@ class Every:
     def _ways(
         self, state: StateSpec, seen: frozenset[str], time: float, *, stopped: bool, spent: bool
     ) -> Iterator[tuple[str, str]]:
-        deadline = self.definition.deadline
+        mode = "stopped" if stopped else "spent" if spent else "visited"
         for source, event, target in self.definition.edges:
-            if source != state.name:
-                continue
-            if event == "deadline_passed":
+            if source == state.name and self._comes(event, state, seen, time, mode):
+                yield event, target
+
+    def _comes(self, event: str, state: StateSpec, seen: frozenset[str], time: float, mode: str) -> bool:
+        deadline = self.definition.deadline
+        match event:
+            case "deadline_passed":
                 # For what is spent any instant will do: a run may wait for a worker. For time it must have come.
-                if deadline is not None and event not in seen and (time >= deadline.total_seconds() or self.anytime):
-                    yield event, target
-            elif stopped:
-                if event == "steps_exhausted":
-                    yield event, target
-            elif spent:
-                if event == "visits_exhausted" or (event == "loop_detected" and event not in seen):
-                    yield event, target
-            elif event == "budget_warning":
-                if event not in seen and (self.definition.budget is not None or state.budget is not None):
-                    yield event, target
-            elif event in state.events or event in ("budget_exhausted", "call_failed", "handler_failed", "loop_detected", "invalid_output"):
-                yield event, target
-            elif state.timeout is not None and event == ("review_expired" if state.kind == "review" else "state_timeout"):
-                yield event, target
+                come = deadline is not None and (self.anytime or time >= deadline.total_seconds())
+                return come and event not in seen
+            case "steps_exhausted":
+                return mode == "stopped"
+            case "visits_exhausted":
+                return mode == "spent"
+            case "loop_detected":
+                return mode == "visited" or (mode == "spent" and event not in seen)
+            case "budget_warning":
+                warned = self.definition.budget is not None or state.budget is not None
+                return mode == "visited" and warned and event not in seen
+            case "review_expired" | "state_timeout":
+                return mode == "visited" and state.timeout is not None and (event == "review_expired") == (state.kind == "review")
+        return mode == "visited"
 
     anytime: bool = True
     """Whether the deadline may pass although the visits so far take less time."""
