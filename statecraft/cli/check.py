@@ -127,8 +127,7 @@ def worst_lines(worst: WorstCase) -> list[str]:
     if unknown := [metric for metric in METRICS if metric not in known]:
         cures = [*(["per_visit= or budget="] if unknown != ["wall"] else []), *(["timeout="] if "wall" in unknown else [])]
         lines.append(f"nothing bounds {', '.join(unknown)}: declare {', '.join(cures)}")
-    costly: list[Metric] = ["money", "tokens", "calls", "steps"]
-    shown = next((metric for metric in costly if metric in known and worst.of(metric).witness), None)
+    shown = next((metric for metric in reversed(known) if metric != "wall" and worst.of(metric).witness), None)  # dearest first
     if shown is not None:
         lines.append(f"most {shown}: {path(worst.of(shown).witness)}")
     for each in worst.reaches:
