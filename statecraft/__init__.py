@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         VisitsExhausted,
     )
     from statecraft.machine.joins import any_of, collect, first
+    from statecraft.machine.migration import Migration
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
@@ -121,6 +122,7 @@ _HOME = {
         "Data",
     ),
     "machine.declare": ("Machine",),
+    "machine.migration": ("Migration",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",
@@ -204,6 +206,7 @@ __all__ = [
     "LoopPolicy",
     "Looped",
     "Machine",
+    "Migration",
     "Modify",
     "OperatorEvent",
     "Outcome",

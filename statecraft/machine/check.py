@@ -14,6 +14,11 @@ SC110  the same guard twice                   SC124  bound that is not positive
 SC111  event without a row                    SC125  guard without a name (warning)
 SC112  row for an impossible event            SC126  type that cannot be written as JSON
 SC127  two tools with one name
+SC140  runs in flight that a definition cannot host (`statecraft check --against`)
+SC141  migration to an unknown state          SC145  migration with a function that is not plain
+SC142  migration to a final state             SC146  migration of an event to one that no review takes
+SC143  two migrations with one origin         SC147  migration from the definition itself
+SC144  choice of a state that names no states
 """
 
 from __future__ import annotations

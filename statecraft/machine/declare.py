@@ -19,6 +19,7 @@ from statecraft.machine.definition import START_EVENT, Definition, Handler, RowS
 from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, E, Event, event_name
 from statecraft.machine.fingerprint import canonical, fingerprint, specification
 from statecraft.machine.kernel import Kernel
+from statecraft.machine.migration import Migration, check_migrations, not_itself
 from statecraft.machine.state import Anywhere, Ask, Final, On, Review, Row, State, Target
 from statecraft.machine.table import ANYWHERE, Declaration, DeclaredRow, DeclaredState, Table, expand, reachable_rows
 
@@ -45,7 +46,8 @@ class Machine(Generic[D]):
     """A machine under construction: declare states, then close it with `transitions(...)`.
 
     `version` is for people; what decides whether a run may go on is the fingerprint. `max_steps` bounds the transitions
-    of a run, `deadline` the time from its start, `budget` what it may spend.
+    of a run, `deadline` the time from its start, `budget` what it may spend. `migrations`, oldest first, say how runs of older
+    definitions go on under this one.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Machine(Generic[D]):
         max_steps: int = 100,
         deadline: timedelta | None = None,
         budget: Budget | None = None,
+        migrations: Sequence[Migration] = (),
     ) -> None:
         given: object = name
         if not isinstance(given, str) or not name or any(letter.isspace() for letter in name):
@@ -71,6 +74,7 @@ class Machine(Generic[D]):
         self.anywhere: Anywhere[D] = Anywhere(self)
         """Source of rows that hold in every state that is not final."""
         self._bounds = (max_steps, deadline, budget)
+        self._migrations = _only_migrations(migrations)
         self._states: list[DeclaredState] = []
         self._functions: dict[str, Callable[..., Any]] = {}
         self._definition: Definition | None = None
@@ -166,12 +170,15 @@ class Machine(Generic[D]):
         found: list[Finding] = []
         declared = [row for row in (_declared(self, row, found) for row in rows) if row is not None]
         declaration = self._declaration(declared)
-        findings = [*found, *check(declaration)]
+        findings = [*found, *check(declaration), *check_migrations(self._migrations, declaration)]
         errors = [finding for finding in findings if finding.level == "error"]
         if errors:
             raise DefinitionError(self.name, errors)
+        definition = replace(_close(declaration, self._functions), migrations=self._migrations)
+        if vain := not_itself(self._migrations, definition.fingerprint):
+            raise DefinitionError(self.name, vain)
         self._findings = tuple(findings)
-        self._definition = _close(declaration, self._functions)
+        self._definition = definition
 
     def _declaration(self, rows: Sequence[DeclaredRow]) -> Declaration:
         max_steps, deadline, budget = self._bounds
@@ -208,6 +215,13 @@ def _only_machines(children: Sequence[Machine[Any]]) -> tuple[Machine[Any], ...]
     if not isinstance(given, Sequence) or not all(isinstance(each, Machine) for each in given):
         raise ConfigError(f"children takes a list of machines, such as children=[research], not {children!r}")
     return tuple(children)
+
+
+def _only_migrations(migrations: Sequence[Migration]) -> tuple[Migration, ...]:
+    given: object = migrations
+    if not isinstance(given, Sequence) or not all(isinstance(each, Migration) for each in given):
+        raise ConfigError(f"migrations takes a list, such as migrations=[Migration(since='1')], not {migrations!r}")
+    return tuple(migrations)
 
 
 def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> DeclaredRow | None:

@@ -26,6 +26,7 @@ from statecraft.machine.event import (
     VisitsExhausted,
 )
 from statecraft.machine.state import Ask, Row
+from tests.machine.migration_cases import MIGRATIONS
 
 
 class Go(Event):
@@ -553,6 +554,7 @@ ERRORS: list[Case] = [
     ("SC124", zero_timeout, timeout_that_comes, "first: the timeout of first is 0:00:00"),
     ("SC126", data_without_json, one_start, "Caller: it cannot be written as JSON"),
     ("SC127", same_tool_name, two_tools, "first: 2 tools of first are called search"),
+    *MIGRATIONS,
 ]
 
 WARNINGS: list[Case] = [
@@ -610,7 +612,8 @@ def test_its_neighbour_closes_without_that_finding(case: Case) -> None:
 
 def test_every_code_that_the_checks_explain_is_tried_here() -> None:
     explained = set(re.findall(r"SC\d+", check.__doc__ or ""))
-    assert explained == {case[0] for case in (*ERRORS, *WARNINGS)}
+    of_runs = {"SC140"}  # Tried in tests/versions, since it takes a database.
+    assert explained - of_runs == {case[0] for case in (*ERRORS, *WARNINGS)}
 
 
 def test_all_errors_are_listed_at_once_and_warnings_are_left_out() -> None:
