@@ -132,6 +132,51 @@ class Office:
         )
         return clerk
 
+    def asking_otherwise(self, *migrations: Migration, version: str = "2") -> Machine[Bill]:
+        """Another second release: the person accepts instead of approving."""
+        clerk = Machine("clerk", data=Bill, version=version, max_steps=10, migrations=migrations)
+
+        @clerk.state(start=True, tools=[self.weigh, self.pay], max_visits=2)
+        async def paying(run: Run[Bill]) -> Paid:
+            amount = await run.tool(self.weigh, run.data.amount)
+            return Paid(receipts=[await run.tool(self.pay, amount)])
+
+        @clerk.review(timeout=hours(8))
+        async def checking(run: Run[Bill]) -> Ask[Accepted | Rejected]:
+            return Ask("Is this right?", show=run.data.receipts)
+
+        done, failed = clerk.final("done", ok=True), clerk.final("failed")
+        clerk.transitions(
+            paying.on(Paid) >> checking,
+            checking.on(Accepted) >> done,
+            checking.on(Rejected) >> paying,
+            clerk.anywhere.on(Failure) >> failed,
+        )
+        return clerk
+
+    def in_cents(self, *migrations: Migration, version: str = "2") -> Machine[Account]:
+        """Another release: the same states, other data."""
+        clerk = Machine("clerk", data=Account, version=version, max_steps=10, migrations=migrations)
+
+        @clerk.state(start=True, tools=[self.weigh, self.pay], max_visits=2)
+        async def paying(run: Run[Account]) -> Paid:
+            # What is paid is said as before: the approval is for exactly that.
+            amount = await run.tool(self.weigh, 100)
+            return Paid(receipts=[await run.tool(self.pay, amount)])
+
+        @clerk.review(timeout=hours(8))
+        async def checking(run: Run[Account]) -> Ask[Approved | Rejected]:
+            return Ask("Is this right?", show=run.data.receipts)
+
+        done, failed = clerk.final("done", ok=True), clerk.final("failed")
+        clerk.transitions(
+            paying.on(Paid) >> checking,
+            checking.on(Approved) >> done,
+            checking.on(Rejected) >> paying,
+            clerk.anywhere.on(Failure) >> failed,
+        )
+        return clerk
+
     @asynccontextmanager
     async def open(self, *machines: Machine[Any], store: port.Store | None = None, **settings: Any) -> AsyncIterator[Runtime]:
         """A runtime with these releases; another one every time."""
