@@ -175,7 +175,7 @@ class _Visits:
         if stack.unknown is not None or answer is None:
             return await self._unknown(held, stack, recorded)
         stack.used |= held.visit.retried if held.visit.redrives else set()
-        if (left := _unused(stack, recorded)) is not None:
+        if (left := _unused(stack, recorded, held.seq)) is not None:
             what = f"recorded call {left.idx} ({left.kind} {left.name}) was not made"
             return Divergence(held.seq, held.state, left.idx, what, await self._said(left), "no such call")
         return await self._compare(held, move, review, answer)
@@ -226,7 +226,7 @@ class _Visits:
         return None
 
     async def _unknown(self, held: Held, stack: _Recorded, recorded: Sequence[CallRecord]) -> Divergence:
-        call, left = stack.unknown, _unused(stack, recorded)
+        call, left = stack.unknown, _unused(stack, recorded, held.seq)
         asked = (
             "an unknown call"
             if call is None
@@ -255,9 +255,11 @@ def _of_a_call(move: TransitionRecord, recorded: Sequence[CallRecord]) -> bool:
     return any(not call.ok and call.result.get("message") == move.payload.get("message") for call in recorded)
 
 
-def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:
+def _unused(stack: _Recorded, recorded: Sequence[CallRecord], step: int) -> CallRecord | None:
+    """The first call that was not made again, of those of this step: the ones before a migration another handler made."""
     made = stack.used | stack.left
-    return next((c for c in recorded if c.kind != REDRIVE and (bytes.fromhex(c.digest), c.occurrence) not in made), None)
+    of_step = (c for c in recorded if c.kind != REDRIVE and c.seq == step)
+    return next((c for c in of_step if (bytes.fromhex(c.digest), c.occurrence) not in made), None)
 
 
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:
@@ -269,7 +271,10 @@ async def replay(store: Store, clock: Clock, definition: Definition, services: S
     begun = max((move.seq for move in history if move.event == MIGRATED), default=0)
     held = _begin(store, clock, definition, history[begun])
     for move in history[begun + 1 :]:
-        divergence = _known(definition, held, move) or await visits.run(held, move, reviews.get(held.seq))
+        review = reviews.get(held.seq)
+        if begun and review is not None and review.requested_at <= history[begun].at:
+            review = None  # Another handler asked, and the migration kept the question.
+        divergence = _known(definition, held, move) or await visits.run(held, move, review)
         if divergence is not None:
             return Replay(held.id, held.seq - begun, visits.calls, divergence)
         _follow(store, clock, held, move)

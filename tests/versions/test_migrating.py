@@ -182,7 +182,7 @@ async def test_changed_data_is_rewritten_by_a_plain_function_even_if_the_old_typ
         run = await runtime.wait(run_id)
         assert await runtime.data(run_id) == Account(cents=10_000, receipts=["paid 100"])
         assert run.status is Status.DONE
-        with pytest.raises(VersionMismatch, match="step 0 .* another version"):
+        with pytest.raises(VersionMismatch, match=r"step 0 .* another version"):
             await runtime.data(run_id, at=0)
         await sound(runtime, run_id)
 
