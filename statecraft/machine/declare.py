@@ -12,6 +12,7 @@ from typing import Any, Generic, Never, Protocol, overload
 from statecraft.errors import ConfigError, DefinitionError, Finding
 from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, read_events
 from statecraft.machine.budget import Budget
+from statecraft.machine.caps import PerVisit, checked
 from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, merge_plan
@@ -22,6 +23,7 @@ from statecraft.machine.kernel import Kernel
 from statecraft.machine.migration import Migration, check_migrations, not_itself
 from statecraft.machine.state import Anywhere, Ask, Final, On, Review, Row, State, Target
 from statecraft.machine.table import ANYWHERE, Declaration, DeclaredRow, DeclaredState, Table, expand, reachable_rows
+from statecraft.machine.worst import WorstCase, worst_case
 
 
 class _TakesHandler(Protocol[D]):
@@ -94,12 +96,13 @@ class Machine(Generic[D]):
         tools: Sequence[AnyTool] = (),
         children: Sequence[Machine[Any]] = (),
         budget: Budget | None = None,
+        per_visit: PerVisit = None,
     ) -> _TakesHandler[D]:
         """Declare a state by its handler: its name is the function's, its events are the return annotation.
 
         `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
         its model may call, `children` all machines that it may run as child runs, `budget` what all its visits in one run
-        may spend. A plain `def` handler runs in a thread.
+        may spend, `per_visit` what each of them may (0: it makes no calls). A plain `def` handler runs in a thread.
         """
         self._refuse_bare("state", bare)
         if isinstance(budget, Budget) and budget.wall is not None:
@@ -107,7 +110,15 @@ class Machine(Generic[D]):
         kept = _only_tools(tools)
         nested = _only_machines(children)
         declared = DeclaredState(
-            "", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept, children=nested, budget=budget
+            "",
+            "work",
+            start=start,
+            max_visits=max_visits,
+            timeout=timeout,
+            tools=kept,
+            children=nested,
+            budget=budget,
+            per_visit=checked(per_visit),
         )
 
         def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
@@ -191,6 +202,13 @@ class Machine(Generic[D]):
         if self._definition is None:
             raise ConfigError(f"machine {self.name} is not closed: call {self.name}.transitions(...) with its rows")
         return self._definition
+
+    def worst_case(self) -> WorstCase:
+        """The most steps, calls, tokens, money and time that any run of the closed machine may use, each with a run that does.
+
+        Raises `ConfigError` before `transitions(...)`.
+        """
+        return worst_case(self.definition)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -296,6 +314,7 @@ def _state_spec(state: DeclaredState) -> StateSpec:
         tools=tuple(tool.name for tool in state.tools),
         doc=state.doc,
         budget=state.budget,
+        per_visit=state.per_visit,
     )
 
 

@@ -45,6 +45,7 @@ class DeclaredState:
     """Machines that its handler may run as children."""
     doc: str = ""
     budget: Budget | None = None
+    per_visit: Budget | None = None
     unread: str = ""
     """Why the events of its handler could not be read; empty if they were."""
 
