@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         VisitsExhausted,
     )
     from statecraft.machine.joins import any_of, collect, first
+    from statecraft.machine.migration import Migration
     from statecraft.machine.properties import always, eventually, never
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
@@ -122,6 +123,7 @@ _HOME = {
         "Data",
     ),
     "machine.declare": ("Machine",),
+    "machine.migration": ("Migration",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",
@@ -210,6 +212,7 @@ __all__ = [
     "LoopPolicy",
     "Looped",
     "Machine",
+    "Migration",
     "Modify",
     "OperatorEvent",
     "Outcome",

@@ -15,7 +15,11 @@ SC111  event without a row                    SC124  bound that is not positive
 SC112  row for an impossible event            SC125  guard without a name (warning)
 SC126  type that cannot be written as JSON    SC130  property that does not hold
 SC127  two tools with one name                SC131  budget below the worst case (warning)
-                                              SC140  change that cannot take over the runs of before
+SC140  runs in flight that a definition cannot host (`statecraft check --against`)
+SC141  migration to an unknown state          SC145  migration with a function that is not plain
+SC142  migration to a final state             SC146  migration of an event to one that no review takes
+SC143  two migrations with one origin         SC147  migration from the definition itself
+SC144  choice of a state that names no states
 """
 
 from __future__ import annotations

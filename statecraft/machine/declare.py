@@ -21,6 +21,7 @@ from statecraft.machine.definition import START_EVENT, Definition, Handler, RowS
 from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, E, Event, event_name
 from statecraft.machine.fingerprint import canonical, fingerprint, specification
 from statecraft.machine.kernel import Kernel
+from statecraft.machine.migration import Migration, check_migrations, not_itself
 from statecraft.machine.properties import Property, only_properties
 from statecraft.machine.proving import Counterexample, counterexample
 from statecraft.machine.shortfall import check_budgets
@@ -51,7 +52,8 @@ class Machine(Generic[D]):
     """A machine under construction: declare states, then close it with `transitions(...)`.
 
     `version` is for people; what decides whether a run may go on is the fingerprint. `max_steps` bounds the transitions
-    of a run, `deadline` the time from its start, `budget` what it may spend.
+    of a run, `deadline` the time from its start, `budget` what it may spend. `migrations`, oldest first, say how runs of older
+    definitions go on under this one.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Machine(Generic[D]):
         max_steps: int = 100,
         deadline: timedelta | None = None,
         budget: Budget | None = None,
+        migrations: Sequence[Migration] = (),
     ) -> None:
         given: object = name
         if not isinstance(given, str) or not name or any(letter.isspace() for letter in name):
@@ -77,6 +80,7 @@ class Machine(Generic[D]):
         self.anywhere: Anywhere[D] = Anywhere(self)
         """Source of rows that hold in every state that is not final."""
         self._bounds = (max_steps, deadline, budget)
+        self._migrations = _only_migrations(migrations)
         self._states: list[DeclaredState] = []
         self._functions: dict[str, Callable[..., Any]] = {}
         self._definition: Definition | None = None
@@ -181,8 +185,11 @@ class Machine(Generic[D]):
         errors = [finding for finding in findings if finding.level == "error"]
         if errors:
             raise DefinitionError(self.name, errors)
+        definition = replace(_close(declaration, self._functions), migrations=self._migrations)
+        if vain := not_itself(self._migrations, definition.fingerprint):
+            raise DefinitionError(self.name, vain)
         self._findings = tuple(findings)
-        self._definition = _close(declaration, self._functions)
+        self._definition = definition
 
     def check(self) -> tuple[Finding, ...]:
         """Everything that is wrong or doubtful about the machine as it stands, errors first. Never raises. Beyond `findings`
@@ -210,7 +217,8 @@ class Machine(Generic[D]):
     def _examined(self) -> tuple[Declaration, list[Finding]]:
         """What is declared so far, with all findings."""
         declaration, found = self._read()
-        return declaration, sorted([*found, *check(declaration)], key=lambda finding: finding.level)
+        every = [*found, *check(declaration), *check_migrations(self._migrations, declaration)]
+        return declaration, sorted(every, key=lambda finding: finding.level)
 
     def _read(self) -> tuple[Declaration, list[Finding]]:
         """What is declared so far by names, with what cannot be said by names."""
@@ -275,6 +283,13 @@ def _only_machines(children: Sequence[Machine[Any]]) -> tuple[Machine[Any], ...]
     if not isinstance(given, Sequence) or not all(isinstance(each, Machine) for each in given):
         raise ConfigError(f"children takes a list of machines, such as children=[research], not {children!r}")
     return tuple(children)
+
+
+def _only_migrations(migrations: Sequence[Migration]) -> tuple[Migration, ...]:
+    given: object = migrations
+    if not isinstance(given, Sequence) or not all(isinstance(each, Migration) for each in given):
+        raise ConfigError(f"migrations takes a list, such as migrations=[Migration(since='1')], not {migrations!r}")
+    return tuple(migrations)
 
 
 def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> DeclaredRow | None:

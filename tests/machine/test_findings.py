@@ -30,6 +30,7 @@ from statecraft.machine.event import (
 )
 from statecraft.machine.properties import never
 from statecraft.machine.state import Ask, Row
+from tests.machine.migration_cases import MIGRATIONS
 
 
 class Go(Event):
@@ -661,6 +662,7 @@ ERRORS: list[Case] = [
     ("SC124", zero_timeout, timeout_that_comes, "first: the timeout of first is 0:00:00"),
     ("SC126", data_without_json, one_start, "Caller: it cannot be written as JSON"),
     ("SC127", same_tool_name, two_tools, "first: 2 tools of first are called search"),
+    *MIGRATIONS,
     (
         "SC130",
         claim_that_is_bypassed,
