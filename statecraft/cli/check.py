@@ -127,7 +127,8 @@ def worst_lines(worst: WorstCase) -> list[str]:
     if unknown := [metric for metric in METRICS if metric not in known]:
         cures = [*(["per_visit= or budget="] if unknown != ["wall"] else []), *(["timeout="] if "wall" in unknown else [])]
         lines.append(f"nothing bounds {', '.join(unknown)}: declare {', '.join(cures)}")
-    shown = next((metric for metric in reversed(known) if metric != "wall" and worst.of(metric).witness), None)  # dearest first
+    priced: list[Metric] = [metric for metric in known if metric != "wall" and worst.of(metric).witness]
+    shown = priced[-1] if priced else None  # they are in order, the dearest last
     if shown is not None:
         lines.append(f"most {shown}: {path(worst.of(shown).witness)}")
     for each in worst.reaches:
