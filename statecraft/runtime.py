@@ -163,7 +163,7 @@ class Runtime(Scheduling, Redriving):
     async def _rescue(self) -> None:
         """Take over the runs of our machines whose holder was a process of this machine that is gone."""
         for run in await self._store.runs(RunFilter(status=Status.RUNNING, limit=10_000)):
-            if run.fingerprint in self._numbers and self._worker.free > 0:
+            if self._worker.hosting.taker(run) is not None and self._worker.free > 0:
                 await self._take_over(run)
 
     async def _take_over(self, run: RunRecord) -> None:
@@ -297,7 +297,7 @@ class Runtime(Scheduling, Redriving):
         """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        status = await decisions.decide(self._store, self._clock, definition, raw, event, by)
+        status = await decisions.decide(self._store, self._clock, definition, raw, event, by, self._bring)
         if status is Status.READY and self.settings.take != "none":
             self._worker.look_after(raw)
         if status.closed:
@@ -315,7 +315,7 @@ class Runtime(Scheduling, Redriving):
         """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        await verdict.record(self._store, self._clock, definition, raw, decision, by, review)
+        await verdict.record(self._store, self._clock, definition, raw, decision, by, review, self._bring)
         if self.settings.take != "none":
             self._worker.look_after(raw)
         self._worker.signal(raw)
