@@ -14,6 +14,7 @@ from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, 
 from statecraft.machine.budget import Budget
 from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
+from statecraft.machine.covering import Path, PathKind, paths
 from statecraft.machine.data import D, Data, merge_plan
 from statecraft.machine.definition import START_EVENT, Definition, Handler, RowSpec, StateSpec
 from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, E, Event, event_name
@@ -75,6 +76,7 @@ class Machine(Generic[D]):
         self._functions: dict[str, Callable[..., Any]] = {}
         self._definition: Definition | None = None
         self._findings: tuple[Finding, ...] = ()
+        self._closed: Declaration | None = None
 
     def __repr__(self) -> str:
         return f"<machine {self.name} {self.version}>"
@@ -171,6 +173,7 @@ class Machine(Generic[D]):
         if errors:
             raise DefinitionError(self.name, errors)
         self._findings = tuple(findings)
+        self._closed = declaration
         self._definition = _close(declaration, self._functions)
 
     def _declaration(self, rows: Sequence[DeclaredRow]) -> Declaration:
@@ -189,6 +192,17 @@ class Machine(Generic[D]):
     def findings(self) -> tuple[Finding, ...]:
         """The warnings of a closed machine."""
         return self._findings
+
+    def paths(self, kind: PathKind = "transitions") -> list[Path]:
+        """Paths from the start that together enter all `states`, take all `transitions` (rows) or all `pairs` of rows that can
+        follow each other; `simple`: each way to an end that enters no state twice. For `pytest.mark.parametrize(..., ids=str)`
+        and `statecraft.testing.drive`. Rows of operators, and rows that no run within its bounds can take, are in none.
+
+        Raises `ConfigError` for another kind, or before the machine is closed.
+        """
+        if self._closed is None:
+            raise ConfigError(f"machine {self.name} is not closed: call {self.name}.transitions(...) with its rows")
+        return paths(self._closed, kind)
 
 
 # --- from what was written to what is meant ---------------------------------------------------------------------------
