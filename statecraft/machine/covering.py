@@ -26,7 +26,6 @@ from statecraft.machine.event import (
     ReviewExpired,
     StateTimeout,
     StepsExhausted,
-    SystemEvent,
     VisitsExhausted,
     event_name,
 )
@@ -139,9 +138,6 @@ class _Spot:
     spent: frozenset[type[Event]] = frozenset()
     """What happened that happens once in a run."""
     last: Leg | None = None
-
-
-Search = Callable[[_Spot, Callable[[_Spot, Leg], bool]], "list[Leg] | None"]
 
 
 class _Walks:
@@ -289,7 +285,11 @@ def _cover(
 
 def _home(walks: _Walks, spot: _Spot) -> list[Leg]:
     """The shortest way on to a final state; empty if the walk stands in one, or has none."""
-    return walks.search(spot, lambda _, leg: walks.ends(leg), own=True) or walks.search(spot, lambda _, leg: walks.ends(leg)) or []
+
+    def home(_: _Spot, leg: Leg) -> bool:
+        return walks.ends(leg)
+
+    return walks.search(spot, home, own=True) or walks.search(spot, home) or []
 
 
 def _simple(walks: _Walks) -> list[list[Leg]]:

@@ -1,25 +1,44 @@
-"""For tests, ours and yours: a clock that stands still, a scripted model, recorded replies, a fake Messages API, and ways to
-die at a chosen moment."""
+"""For tests, ours and yours: a clock that stands still, a scripted model, recorded replies, a fake Messages API, ways to die at
+a chosen moment, paths to drive a machine along, and crashes at every point of its runs. What is heavy loads on first use."""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from statecraft.llm.cassette import Recorder
 from statecraft.llm.scripted import ScriptedLLM, json_reply, text, together, tool_use
+from statecraft.machine.covering import Path
 from statecraft.testing.clock import ManualClock
 from statecraft.testing.crash import KillAt, PointCounter
 from statecraft.testing.messages_api import EXPECTED, SCENARIOS, FakeMessagesAPI, Outage, answer, failure, in_turn, says
 
+if TYPE_CHECKING:
+    from statecraft.testing.driving import Driven, drive
+    from statecraft.testing.payloads import NoPayload
+
+_HOME = {
+    "Driven": "driving",
+    "NoPayload": "payloads",
+    "drive": "driving",
+}
+"""Where the names are that load with the engine and the store."""
+
 __all__ = [
     "EXPECTED",
     "SCENARIOS",
+    "Driven",
     "FakeMessagesAPI",
     "KillAt",
     "ManualClock",
+    "NoPayload",
     "Outage",
+    "Path",
     "PointCounter",
     "Recorder",
     "ScriptedLLM",
     "answer",
+    "drive",
     "failure",
     "in_turn",
     "json_reply",
@@ -28,3 +47,15 @@ __all__ = [
     "together",
     "tool_use",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'statecraft.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"statecraft.testing.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
