@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,6 +48,10 @@ class Baseline(BaseModel):
     model: str
     cases: dict[str, Was]
 
+    def only(self, names: AbstractSet[str]) -> Baseline:
+        """The part about some cases."""
+        return self.model_copy(update={"cases": {name: was for name, was in self.cases.items() if name in names}})
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -82,9 +87,8 @@ def baseline_of(report: Report) -> Baseline:
 def save_baseline(report: Report, path: str | os.PathLike[str]) -> None:
     """Write a report's baseline, a case a line, in the order of the suite. Raises `ConfigError` if that cannot be done."""
     made = baseline_of(report)
-    cases = ",\n".join(
-        f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(was.model_dump())}" for name, was in made.cases.items()
-    )
+    lines = [f"  {json.dumps(name, ensure_ascii=False)}: {was.model_dump_json()}" for name, was in made.cases.items()]
+    cases = ",\n".join(lines)
     head = f'"v": {VERSION},\n"suite": {json.dumps(made.suite)},\n"model": {json.dumps(made.model, ensure_ascii=False)}'
     write_file(path, f'{{\n{head},\n"cases": {{\n{cases}\n}}\n}}\n')
 

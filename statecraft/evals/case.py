@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ Answer = Event | Decision | str | Mapping[str, Json]
 (`"approved"`, `"reject"`), or a name with its fields (`{"modified": {"instructions": "shorter"}}`)."""
 
 _NAME_WIDTH = 60
-_CALL_DECISIONS = {"approve": Approve, "reject": Reject, "modify": Modify}
+_CALL_DECISIONS: Mapping[str, Callable[..., Decision]] = {"approve": Approve, "reject": Reject, "modify": Modify}
 
 
 @dataclass(frozen=True, slots=True)

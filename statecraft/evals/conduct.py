@@ -134,9 +134,8 @@ class Within:
         if not limits:
             return None
         spent = {"tokens": trial.usage.total, "calls": trial.asked, "steps": trial.run.seq}
-        problems = [
-            f"{spent[unit]:,} {unit}, more than {limits[unit]:,}" for unit in spent if spent[unit] > limits.get(unit, 1e18)
-        ]
+        above = [unit for unit in spent if unit in limits and spent[unit] > limits[unit]]
+        problems = [f"{spent[unit]:,} {unit}, more than {limits[unit]:,}" for unit in above]
         if "money" in limits:
             problems += _overspent(trial.cost, billionths(decimal(limits["money"], "within.money")))
         return Grade(self.name, not problems, "; ".join(problems))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statecraft.decisions import Decision
 from statecraft.errors import AlreadyDecided, NotWaiting
 from statecraft.evals.case import Prepared
 from statecraft.machine.event import Event
@@ -36,11 +37,11 @@ def _asks(review: ReviewRecord) -> str:
     return review.state if review.kind == "state" else review.tool or ""
 
 
-async def _answer(rt: Runtime, review: ReviewRecord, answer: object) -> None:
+async def _answer(rt: Runtime, review: ReviewRecord, answer: Event | Decision) -> None:
     try:
         if isinstance(answer, Event):
             await rt.send(review.run_id, answer, by=BY)
         else:
-            await rt.decide(review.run_id, answer, by=BY, review=review.id)  # type: ignore[arg-type]  # answers are one or the other
+            await rt.decide(review.run_id, answer, by=BY, review=review.id)
     except (AlreadyDecided, NotWaiting):
         pass  # Another evaluation of the same suite was faster; it gave the same answer.

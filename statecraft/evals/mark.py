@@ -46,7 +46,7 @@ def code_of(kind: type) -> str:
 
 def _is_library(name: str) -> bool:
     """Whether a module is part of this library; its shipped agents are not, since people change them."""
-    return name.split(".")[0] == _OURS and name.split(".")[1:2] != ["machines"]
+    return name.partition(".")[0] == _OURS and name.split(".")[1:2] != ["machines"]
 
 
 def _reachable(start: ModuleType) -> Iterator[ModuleType]:
@@ -67,6 +67,6 @@ def _same_project(name: str, start: ModuleType) -> bool:
     if _is_library(name):
         return False
     if "." in start.__name__:
-        return name.split(".")[0] == start.__name__.split(".")[0]
+        return name.partition(".")[0] == start.__name__.partition(".")[0]
     file, other = getattr(start, "__file__", None), getattr(sys.modules[name], "__file__", None)
     return bool(file and other) and Path(str(file)).parent == Path(str(other)).parent

@@ -14,12 +14,13 @@ Commands = Callable[[Tried], Sequence[str]]
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1d2330; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .6rem; vertical-align: top; }
-tr { border-top: 1px solid #dde1e8; } .n { text-align: right; white-space: nowrap; } .bad { color: #a3232f; } .good { color: #1f6b3a; }
+tr { border-top: 1px solid #dde1e8; }
+.n { text-align: right; white-space: nowrap; } .bad { color: #a3232f; } .good { color: #1f6b3a; }
 pre { background: #f4f5f8; padding: .6rem; overflow-x: auto; } summary { cursor: pointer; } .dim { color: #667085; }
 """
 
 
-def to_html(report: Report, commands: Commands = lambda tried: (), notes: Sequence[str] = ()) -> str:
+def to_html(report: Report, commands: Commands | None = None, notes: Sequence[str] = ()) -> str:
     """The whole report; failed cases are open. `commands` may be given for each trial, `notes` stand above the table."""
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -28,13 +29,17 @@ def to_html(report: Report, commands: Commands = lambda tried: (), notes: Sequen
     )
     facts = [f"machine {report.machine} {report.version}", f"model {report.model}", *_spent(report)]
     said = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    rows = "\n".join(_row(case, commands) for case in report.cases)
+    rows = "\n".join(_row(case, commands or _no_commands) for case in report.cases)
     return (
         f"{head}<h1>{escape(summary(report))}</h1>\n<p class=dim>{escape(' · '.join(facts))}</p>\n"
         f"{f'<ul>{said}</ul>' if said else ''}"
         "<table><tr><th></th><th>case</th><th class=n>passed</th><th class=n>95% interval</th><th class=n>tokens</th>"
         f"<th class=n>steps</th></tr>\n{rows}\n</table></body></html>\n"
     )
+
+
+def _no_commands(tried: Tried) -> Sequence[str]:  # noqa: ARG001
+    return ()
 
 
 def _spent(report: Report) -> list[str]:

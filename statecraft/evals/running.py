@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from statecraft.errors import WaitTimeout
+from statecraft.errors import Refused, WaitTimeout
 from statecraft.evals.case import Prepared, short_digest
 from statecraft.evals.deciding import decide
 from statecraft.evals.grade import Grade, graded
@@ -74,9 +74,8 @@ class Running:
         async with self.room:
             ran = await self._ran(each, repetition)
             trial = await self._seen(each, repetition, ran)
-            verdicts = {
-                judge.name: said for judge in self.suite.judges if (said := await self._verdict(judge, trial)) is not None
-            }
+            said = {judge.name: await self._verdict(judge, trial) for judge in self.suite.judges}
+            verdicts = {name: verdict for name, verdict in said.items() if verdict is not None}
             tried = tried_of(self.suite, replace(trial, verdicts=verdicts), ran)
         self.done += 1
         if self.told is not None:
@@ -118,6 +117,8 @@ class Running:
                 run = await self.rt.wait(run.id, timeout=self.suite.timeout)
                 if run.status is not Status.WAITING or not await decide(self.rt, run, each):
                     return Ran(run, number)
+        except Refused as error:
+            return Ran(run, number, f"the case's decision was refused: {error}")
         except WaitTimeout:
             run = await self.rt.get(run.id)
             return Ran(run, number, f"not settled after {self.suite.timeout}: it is {run.status} in {run.state}")

@@ -53,15 +53,15 @@ class Suite:
     def __post_init__(self) -> None:
         definition = self.machine.definition
         object.__setattr__(self, "name", self.name or definition.name)
-        cases = read_cases(self.cases) if isinstance(self.cases, str | os.PathLike) else self.cases
-        object.__setattr__(self, "cases", tuple(cases))
+        cases = tuple(read_cases(self.cases) if isinstance(self.cases, str | os.PathLike) else self.cases)
+        object.__setattr__(self, "cases", cases)
         object.__setattr__(self, "graders", tuple(self.graders))
         if self.repeat < 1 or self.concurrency < 1 or self.timeout <= timedelta(0):
             raise ConfigError(f"suite {self.name!r}: repeat and concurrency are at least 1, and timeout is more than 0")
         if not 0 < self.needs <= 1:
             raise ConfigError(f"suite {self.name!r}: needs is a share above 0 and up to 1, not {self.needs!r}")
         known = check_graders(tuple(self.graders))
-        found = tuple(prepared(case, definition) for case in self.cases if isinstance(case, Case))
+        found = tuple(prepared(case, definition) for case in cases)
         _check_cases(self.name, found, known)
         object.__setattr__(self, "prepared", found)
 
@@ -85,10 +85,8 @@ class Suite:
             if (not names or each.name in names) and (not tags or set(tags) & set(each.case.tags))
         ]
         if not left:
-            known = sorted({tag for each in self.prepared for tag in each.case.tags})
-            raise ConfigError(
-                f"suite {self.name!r} has no case with the tag {' or '.join(tags)}; it has {', '.join(known) or 'none'}"
-            )
+            known = ", ".join(sorted({tag for each in self.prepared for tag in each.case.tags})) or "none"
+            raise ConfigError(f"suite {self.name!r} has no case with the tag {' or '.join(tags)}; it has {known}")
         return replace(self, cases=left)
 
     async def run(self, rt: Runtime, *, since: datetime | None = None, mark: str = "", told: Told | None = None) -> Report:
@@ -139,12 +137,8 @@ def _check_cases(suite: str, cases: Sequence[Prepared], graders: Mapping[str, Gr
             known = ", ".join(sorted(read)) or "nothing"
             raise ConfigError(f"{place}: no grader of suite {suite!r} reads expect.{unread[0]} (they read {known})")
         if each.name in names:
-            other = names[each.name].case.where
-            raise ConfigError(
-                f"{place}: another case is called {each.name!r}{f' ({other})' if other else ''}; give it a name of its own"
-            )
+            raise ConfigError(f"{place}: another case is called {each.name!r} too; give one of them a name of its own")
         if each.digest in inputs:
-            raise ConfigError(
-                f"{place}: it has the same input as {inputs[each.digest].name!r}; make one case of them, or raise repeat"
-            )
+            other = inputs[each.digest].name
+            raise ConfigError(f"{place}: it has the same input as {other!r}; make one case of them, or raise repeat")
         names[each.name] = inputs[each.digest] = each
