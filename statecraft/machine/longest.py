@@ -40,7 +40,7 @@ def longest(graph: Graph, weights: Sequence[float], *, by_time: bool = False) ->
         spent = best[here] + weights[here]
         marks = (move.marks for move in graph.moves[here]) if graph.places[here].mode == "wide" else (graph.places[here].marks,)
         reached = min(spent, max(ends[each] for each in marks))
-        if reached > top or (reached == top and not graph.moves[here]):
+        if reached > top or (reached == top and graph.moves[end] and not graph.moves[here]):  # A whole run, if there is one.
             top, end = reached, here
         for move in graph.moves[here]:
             if by_time and move.way.timed and spent < graph.ways.deadline:
