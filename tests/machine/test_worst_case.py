@@ -32,7 +32,7 @@ from statecraft import (
 )
 from statecraft.engine.jsonable import to_json
 from statecraft.errors import ConfigError
-from statecraft.machine.caps import METRICS, Metric
+from statecraft.machine.caps import METRICS
 from statecraft.machine.closed_form import terminates
 from statecraft.machine.definition import Definition
 from statecraft.machine.event import event_name
@@ -50,7 +50,9 @@ from tests.machine.anyhow import EVENTS, Chance, Left, Note, On, Right, TooManyR
 def amounts(worst: WorstCase) -> dict[str, float]:
     """The bounds, in the units in which runs are walked along."""
     found = {metric: worst.of(metric).value for metric in METRICS}
-    return {metric: inf if value is None else round(value * (1e9 if metric == "money" else 1), 6) for metric, value in found.items()}
+    return {
+        metric: inf if value is None else round(value * (1e9 if metric == "money" else 1), 6) for metric, value in found.items()
+    }
 
 
 def walkable(definition: Definition) -> dict[str, float] | None:
@@ -131,9 +133,7 @@ def built(*, second: dict[str, Any] | None = None, rows: Any = (), **of_machine:
     async def first(run: Run[Note]) -> Left:
         return Left()
 
-    @machine.state(
-        **{"max_visits": 2, "timeout": minutes(1), "per_visit": Budget(100, calls=3, money="0.25"), **(second or {})}
-    )
+    @machine.state(**{"max_visits": 2, "timeout": minutes(1), "per_visit": Budget(100, calls=3, money="0.25"), **(second or {})})
     async def again(run: Run[Note]) -> Left | Right:
         return Left()
 
@@ -175,7 +175,13 @@ def test_the_budget_of_a_state_bounds_all_its_visits_together() -> None:
     worst = worst_case(built(second={"budget": Budget(150)}))
     assert (worst.tokens.value, worst.calls.value, worst.exact) == (160, 7, True)
     (reached,) = worst.reaches
-    assert (reached.bound, reached.state, reached.metric, reached.limit, reached.worst) == ("state budget", "again", "tokens", 150, 200)
+    assert (reached.bound, reached.state, reached.metric, reached.limit, reached.worst) == (
+        "state budget",
+        "again",
+        "tokens",
+        150,
+        200,
+    )
     assert reached.rows == (("again", "budget_exhausted", "failed"),)
 
 
@@ -344,7 +350,9 @@ def test_what_is_not_bounded_says_where_and_what_to_do() -> None:
     assert lines[1] == (
         "calls: unbounded, since again may use any amount (declare per_visit= or budget=, or a budget of calls for the machine)"
     )
-    assert lines[4].startswith("wall: unbounded, since again may use any amount (declare timeout=, or a deadline for the machine)")
+    assert lines[4].startswith(
+        "wall: unbounded, since again may use any amount (declare timeout=, or a deadline for the machine)"
+    )
 
 
 def test_a_rough_bound_says_so() -> None:

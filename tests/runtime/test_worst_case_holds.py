@@ -8,12 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
-from typing import Any
 
 import pytest
 
 from statecraft import (
-    Budget,
     CallError,
     Data,
     ErrorKind,
