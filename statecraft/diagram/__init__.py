@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from statecraft.diagram.dot import to_dot
-from statecraft.diagram.graph import Overlay, Spec, overlay
+from statecraft.diagram.graph import Spec
+from statecraft.diagram.way import Overlay, overlay
 from statecraft.diagram.mermaid import to_mermaid
 from statecraft.diagram.picture import FORMATS, Format, render
 
