@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from statecraft.diagram.graph import Graph, Spec, count, graph
+from statecraft.diagram.graph import Edge, Graph, Spec, count, graph
 from statecraft.diagram.marks import Drawing, Mark, Note
 from statecraft.diagram.way import REWRITES, Passage, guard_of, row_of
 from statecraft.records import Status, Waiting
@@ -21,6 +21,8 @@ class _Counts:
     dead: Counter[str]
     taken: Counter[int]
     """Moves by the row that made them."""
+    left: Counter[str]
+    """Moves by the state they left."""
     strange: Counter[str]
     """Moves that no row of this version explains, by event."""
 
@@ -30,9 +32,6 @@ def of_fleet(spec: Spec, heat: Heat) -> Drawing:
     drawn = graph(spec)
     counts = _counted(drawn, heat)
     most = max((counts.live[shape.name] for shape in drawn.shapes), default=0)
-    leaving = Counter[str]()
-    for edge in drawn.edges:
-        leaving[edge.source] += counts.taken[edge.index]
     ended = Counter[str]()
     for edge in drawn.edges:
         ended[edge.target] += counts.taken[edge.index]
@@ -47,7 +46,7 @@ def of_fleet(spec: Spec, heat: Heat) -> Drawing:
             else _standing(shape.name, counts, most)
             for shape in drawn.shapes
         },
-        rows={edge.index: _flow(counts.taken[edge.index], leaving[edge.source]) for edge in drawn.edges},
+        rows={edge.index: _flow(edge, counts) for edge in drawn.edges},
     )
 
 
@@ -55,7 +54,7 @@ def of_fleet(spec: Spec, heat: Heat) -> Drawing:
 
 
 def _counted(drawn: Graph, heat: Heat) -> _Counts:
-    counts = _Counts(Counter(), Counter(), Counter(), Counter(), Counter())
+    counts = _Counts(Counter(), Counter(), Counter(), Counter(), Counter(), Counter())
     for crowd in heat.crowds:
         sort = counts.dead if crowd.status is Status.DEAD else counts.live
         sort[crowd.state] += crowd.runs
@@ -65,6 +64,7 @@ def _counted(drawn: Graph, heat: Heat) -> _Counts:
         row = row_of(drawn, _passage(flow))
         if row is not None:
             counts.taken[row.index] += flow.moves
+            counts.left[flow.source] += flow.moves
         else:
             counts.strange[flow.event] += flow.moves
     return counts
@@ -91,10 +91,14 @@ def _ended(here: int, all_of_them: int) -> Mark:
     return Mark("plain", notes)
 
 
-def _flow(moves: int, leaving: int) -> Mark:
+def _flow(edge: Edge, counts: _Counts) -> Mark:
+    """A row's share of the moves that left its state; for a row of every state, of all moves."""
+    moves = counts.taken[edge.index]
     if not moves:
         return Mark("faint")
-    return Mark("warm", (Note(f"{moves:,} · {_share(moves, leaving)}", strong=True),), moves / leaving)
+    whole = counts.left[edge.source] if edge.source else counts.left.total()
+    said = f"{moves:,} · {_share(moves, whole)}{'' if edge.source else ' of all'}"
+    return Mark("warm", (Note(said, strong=True),), moves / whole)
 
 
 def _share(part: int, whole: int) -> str:
