@@ -112,7 +112,11 @@ def _share(part: int, whole: int) -> str:
 def _title(drawn: Graph, heat: Heat, counts: _Counts, finals: dict[str, int]) -> tuple[Note, ...]:
     live, dead, ended = counts.live.total(), counts.dead.total(), sum(finals.values())
     good = sum(finals[shape.name] for shape in drawn.shapes if shape.ok)
-    said = [f"{count(live, 'run')} open now", f"{dead:,} dead", f"{count(sum(counts.taken.values()), 'move')} since {_since(heat)}"]
+    said = [
+        f"{count(live, 'run')} open now",
+        f"{dead:,} dead",
+        f"{count(sum(counts.taken.values()), 'move')} since {_since(heat)}",
+    ]
     lines = [Note(" · ".join(said), "quiet")]
     if ended:
         lines.append(Note(f"{count(ended, 'run')} ended, {_share(good, ended)} of them well", "quiet"))

@@ -171,4 +171,3 @@ def _budget_facts(budget: Mapping[str, Json]) -> tuple[str, ...]:
     if budget.get("wall_s"):
         facts.append(f"≤ {words_for(timedelta(seconds=budget['wall_s']))}")
     return tuple(facts)
-

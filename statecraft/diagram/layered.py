@@ -177,10 +177,14 @@ def _order(layers: dict[int, list[Place]]) -> None:
     for sweep in range(SWEEPS):
         downward = sweep % 2 == 0
         for number in sorted(layers, reverse=not downward):
-            rank = {place: n for layer in (layers.get(number - 1, []), layers.get(number + 1, [])) for n, place in enumerate(layer)}
+            rank = {
+                place: n for layer in (layers.get(number - 1, []), layers.get(number + 1, [])) for n, place in enumerate(layer)
+            }
             here = {place: n for n, place in enumerate(layers[number])}
 
-            def middle(place: Place, rank: dict[Place, int] = rank, here: dict[Place, int] = here, down: bool = downward) -> float:
+            def middle(
+                place: Place, rank: dict[Place, int] = rank, here: dict[Place, int] = here, down: bool = downward
+            ) -> float:
                 near = [rank[other] for other in (place.above if down else place.below) if other in rank]
                 return sum(near) / len(near) if near else float(here[place])
 

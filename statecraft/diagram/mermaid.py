@@ -92,5 +92,3 @@ def _plain(text: str) -> str:
     flat = re.sub(r"[^\w .,+/=<>!?×·≤→$%-]", " ", short(text, 120))
     safe = re.sub(r"([-%$])\1+", r"\1", flat)  # doubled, these begin an arrow, a comment, a formula
     return safe.replace("<", "‹").replace(">", "›").strip()
-
-

@@ -4,4 +4,17 @@ from statecraft.stats.figures import Backlog, BreakerStands, BudgetUse, Pace, Pl
 from statecraft.stats.heat import Crowd, Flow, Heat
 from statecraft.stats.metrics import Metric
 
-__all__ = ["Backlog", "BreakerStands", "BudgetUse", "Crowd", "Flow", "Heat", "Metric", "Pace", "Place", "QueueDepth", "Stats", "WorkerBeat"]
+__all__ = [
+    "Backlog",
+    "BreakerStands",
+    "BudgetUse",
+    "Crowd",
+    "Flow",
+    "Heat",
+    "Metric",
+    "Pace",
+    "Place",
+    "QueueDepth",
+    "Stats",
+    "WorkerBeat",
+]
