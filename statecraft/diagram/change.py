@@ -128,7 +128,7 @@ def _title(
         if said:
             lines.append(Note(f"{tone}: {', '.join(said)}", HUES[tone]))
     said = [f"start was {before.start}"] if before.start != after.start else []
-    said += _facts(before.facts, after.facts)
+    said += [f"bounds: {' · '.join(after.facts)}, {words}" for words in _facts(before.facts, after.facts)]
     said += [f"{what} changed" for what in ("data", "events") if _canonical(old, what) != _canonical(new, what)]
     lines += [Note(text, "amber") for text in said]
     if not said and all(mark.tone == "same" for mark in marks):

@@ -240,6 +240,9 @@ def _stack(layers: dict[int, list[Place]]) -> float:
     for number in sorted(layers):
         tall = max(place.height for place in layers[number])
         for place in layers[number]:
-            place.y = y + (tall - place.height) / 2
+            if place.frame:
+                place.y = y + (tall - place.height) / 2
+            else:  # A line passes the whole layer before it turns, and so none of its states.
+                place.y, place.height = y, tall
         y += tall + RISE
     return y

@@ -21,7 +21,10 @@ AMBER, PALE_AMBER = "#d97706", "#fffbeb"
 DEEP = (125, 176, 245)
 """The deepest fill of a state by weight, as red, green, blue: dark text on it stays readable."""
 
-HUES: dict[Hue, str] = {"blue": BLUE, "red": RED, "amber": "#b45309", "green": "#047857", "quiet": QUIET}
+HUES: dict[Hue, str] = {"blue": "#1d4ed8", "red": "#b91c1c", "amber": "#b45309", "green": "#047857", "quiet": QUIET}
+"""Of notes: dark enough to be read on any fill."""
+FADED = "#748296"
+"""Text of what the run did not do."""
 ANYWHERE = "__anywhere"
 START = "__start"
 
@@ -169,7 +172,7 @@ def _stroke(edge: Edge, mark: Mark) -> tuple[str, float, str, str, str]:
     taken = 1.6 + 2.5 * mark.weight
     match mark.tone:
         case "faint":
-            return FAINT, 0.9, loose, LINE, LINE
+            return FAINT, 0.9, loose, FADED, FADED
         case "taken" | "here":
             return BLUE, taken, "", BLUE, BLUE
         case "bad":
@@ -190,8 +193,8 @@ def _stroke(edge: Edge, mark: Mark) -> tuple[str, float, str, str, str]:
 
 def _words(shape: Shape, mark: Mark, facts: bool) -> tuple[Line, ...]:
     absent = mark.tone == "faint"
-    quiet = FAINT if absent else QUIET
-    lines = [Line(shape.name, LINE if absent else INK, 12, strong=True)]
+    quiet = FADED if absent else QUIET
+    lines = [Line(shape.name, FADED if absent else INK, 12, strong=True)]
     run = mark.tone in ("taken", "here", "bad", "foreign")
     if facts and not run and shape.facts:
         lines.append(Line(" · ".join(shape.facts), quiet, 9))

@@ -59,7 +59,8 @@ def story(spec: Spec, drawn: Drawing, history: Sequence[TransitionRecord], calls
     for before, move in zip([None, *history[:-1]], history, strict=True):
         after = rules.fold(data, move)
         visit = [call for call in calls if before is not None and call.seq == before.seq]
-        steps.append(_step(drawn, before, move, visit, _changes(data, after)))
+        given = after if before else {name: value for name, value in after.items() if value not in (None, "", [], {})}
+        steps.append(_step(drawn, before, move, visit, _changes(data, given)))
         data = after
     return tuple(steps)
 

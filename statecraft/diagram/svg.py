@@ -89,7 +89,7 @@ def _line(route: Route, laid: Layout) -> tuple[str, str, tuple[float, float]]:
         path += f" C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"
     tip = f"{x:.1f},{y:.1f} {x - 3.5:.1f},{y - sign * TIP:.1f} {x + 3.5:.1f},{y - sign * TIP:.1f}"
     label = max(middle, key=lambda place: place.right, default=first)
-    return path, tip, (label.x + 6, label.y)
+    return path, tip, (label.x + 6, label.y + (label.height - text_height(route.arrow.lines)) / 2)
 
 
 def _loop(route: Route, laid: Layout) -> tuple[str, str, tuple[float, float]]:
@@ -100,7 +100,8 @@ def _loop(route: Route, laid: Layout) -> tuple[str, str, tuple[float, float]]:
     nth = loops.index(route)
     x, y = state.x + state.left, state.y + step * (nth + 0.5)
     reach = min(7.0, step / 3)
-    path = f"M{x:.1f} {y - reach:.1f} C{x + 28:.1f} {y - 2 * reach:.1f} {x + 28:.1f} {y + 2 * reach:.1f} {x + TIP:.1f} {y + reach:.1f}"
+    bend = f"{x + 28:.1f} {y - 2 * reach:.1f} {x + 28:.1f} {y + 2 * reach:.1f}"
+    path = f"M{x:.1f} {y - reach:.1f} C{bend} {x + TIP:.1f} {y + reach:.1f}"
     tip = f"{x:.1f},{y + reach:.1f} {x + TIP:.1f},{y + reach - 3.5:.1f} {x + TIP:.1f},{y + reach + 3.5:.1f}"
     return path, tip, (x + 28, y - text_height(route.arrow.lines) / 2)
 
