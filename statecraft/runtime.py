@@ -51,7 +51,7 @@ from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
 from statecraft.schedules.face import Scheduling
 from statecraft.schedules.firing import Firing, Known
-from statecraft.store import open_store, port
+from statecraft.store import chain, open_store, port
 from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
@@ -206,7 +206,7 @@ class Runtime(Scheduling, Redriving):
         number = await self._register(definition)
         drive = not detach and self.settings.take != "none"
         hold = drive and begins <= now and self._may_hold(definition, queue)
-        row = first(definition, number, self._ids.run_id(now), now, payload, int(hold))
+        row = first(definition, number, self._ids.run_id(now), now, payload, int(hold), chain.origin(key, tenant))
         held = port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else None
         deadline = None if definition.deadline is None else begins + micros(definition.deadline)
         begun = port.Start(

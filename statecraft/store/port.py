@@ -241,6 +241,8 @@ class Loaded:
     """Calls of the current visit, in order."""
     call_hashes: tuple[bytes, ...]
     """Their hashes, in the same order."""
+    marks: tuple[bytes, ...]
+    """Hashes of the visit's attempts, and of its questions about calls."""
     attempts: tuple[AttemptRecord, ...]
     """Attempts of the current visit."""
     payload_bytes: int

@@ -112,7 +112,8 @@ def _fenced_insert(name: str, table: sa.Table, columns: tuple[str, ...]) -> Stat
     return Statement(name, sa.insert(table).from_select(list(columns), chosen), order, exact=True)
 
 
-_LATER = ("no", "degraded", "extra_steps")
+_FORKED = ("forked_from", "forked_step", "forked_by", "forked_note")
+_LATER = ("no", "degraded", "extra_steps", *_FORKED)
 """Columns of a run that its start leaves at their defaults."""
 
 
@@ -132,7 +133,7 @@ def _insert(table: sa.Table, *skip: str) -> Statement:
 
 def _review() -> Statement:
     """The first question of a visit stays."""
-    columns = ("run_id", "seq", "state", "requested_at", "expires_at", "events", "question", "show")
+    columns = ("run_id", "seq", "state", "requested_at", "expires_at", "hash", "events", "question", "show")
     asked = sa.select(t.reviews.c.seq).where(t.reviews.c.run_id == _key("run_id"), t.reviews.c.seq == _key("seq"))
     chosen = sa.select(*(_param(column, t.reviews) for column in columns)).where(~asked.exists())
     order = (*(f"p_{column}" for column in columns), "of_run_id", "of_seq")
@@ -177,7 +178,7 @@ DEGRADE = Statement(
 """Comes before the move it belongs to, which may close the run."""
 TRANSITION = _insert(t.transitions)
 DECISION = _decision()
-SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"), merge=last)
+SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "hash", "data"), merge=last)
 CALL = _fenced_insert("call", t.calls, _written(t.calls))
 NOTED = Statement("noted", sa.insert(t.calls), _written(t.calls))
 """What a person did to a run that nobody holds, as a row of the visit's journal."""
