@@ -27,6 +27,7 @@ from statecraft.records import (
     Usage,
 )
 from statecraft.stats.figures import Figures
+from statecraft.store.forks import Fork
 from statecraft.store.holding import Beat, Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
@@ -52,6 +53,7 @@ __all__ = [
     "Drop",
     "DropSchedule",
     "Fired",
+    "Fork",
     "Head",
     "Loaded",
     "MachineSpec",
@@ -206,6 +208,7 @@ Write = (
     | Decide
     | Drop
     | Redrive
+    | Fork
     | ScheduleWrite
     | Beat
     | Telling

@@ -112,8 +112,7 @@ def _fenced_insert(name: str, table: sa.Table, columns: tuple[str, ...]) -> Stat
     return Statement(name, sa.insert(table).from_select(list(columns), chosen), order, exact=True)
 
 
-_FORKED = ("forked_from", "forked_step", "forked_by", "forked_note")
-_LATER = ("no", "degraded", "extra_steps", *_FORKED)
+_LATER = ("no", "degraded", "extra_steps", "forked_from", "forked_step", "forked_by", "forked_note")
 """Columns of a run that its start leaves at their defaults."""
 
 
@@ -184,6 +183,11 @@ NOTED = Statement("noted", sa.insert(t.calls), _written(t.calls))
 """What a person did to a run that nobody holds, as a row of the visit's journal."""
 ATTEMPT = _fenced_insert("attempt", t.attempts, _written(t.attempts, "no"))
 REVIEW = _review()
+FORK = Statement("fork", sa.insert(t.runs), _written(t.runs, "no"))
+TRIED, REVIEWED, QUESTIONED = (
+    Statement(f"shared {table.name}", sa.insert(table), _written(table, "no")) for table in (t.attempts, t.reviews, t.call_reviews)
+)
+"""What a fork takes over of the visits that had ended."""
 DEATH = _insert(t.deaths)
 FEED = _insert(t.feed, "pos")
 
@@ -375,7 +379,7 @@ MISSED = _errand(
 )
 
 IN_ORDER = (
-    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, DECISION, SNAPSHOT, CALL, NOTED,
+    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, FORK, TRIED, REVIEWED, QUESTIONED, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, DECISION, SNAPSHOT, CALL, NOTED,
     ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, BEGIN, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
     ADJUST, WAKE, WAKE_PARENT, WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
     TELL, TELL_END, TELL_MARK, DELIVER, CARRY, CARRIED, MISSED,

@@ -11,8 +11,7 @@ What the constraints say, from the journal outwards:
 - `call_reviews` are questions about calls of a visit; each is decided once, and keeps under which epoch it was.
 - `meters` hold what budgets have been charged, and the small states of limiters and breakers. What is reserved of a
   meter is the sum over its `reservations`; there is no total that could go stale.
-- A fork names the run and the step it was forked from, which may be gone. Hashes are those of `chain`; a row without one is
-  older than schema 3.
+- A fork names the run it was forked from, which may be gone. Hashes are those of `chain`; rows without are older than schema 3.
 - A text longer than `INLINE_BYTES` is kept once in `payloads` under its SHA-256; the row keeps the hash.
 
 Instants are integer microseconds, ids 16 bytes, hashes 32 bytes, JSON is text (its exact bytes are hashed).
@@ -45,6 +44,10 @@ def _text_or_hash(column: str) -> tuple[SchemaItem, ...]:
         sa.Column(column, Text),
         sa.CheckConstraint(f"({column} IS NULL) <> ({column}_hash IS NULL)", name=f"{column}_kept_once"),
     )
+
+
+def _with_fork(column: str) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"(forked_from IS NULL) = ({column} IS NULL)", name=f"fork_whole_{column}")
 
 
 schema_version = table(
@@ -168,11 +171,8 @@ runs = table(
     sa.CheckConstraint("due_at IS NOT NULL OR waiting_for IS NULL OR waiting_for IN ('review', 'child')", name="time_wakes"),
     sa.CheckConstraint("waiting_for <> 'start' OR seq = 0", name="start_waits_at_start"),
     sa.CheckConstraint("parent <> run_id", name="own_parent"),
-    *(
-        sa.CheckConstraint(f"(forked_from IS NULL) = ({column} IS NULL)", name=f"fork_whole_{column}")
-        for column in ("forked_step", "forked_by", "forked_note")
-    ),
     sa.CheckConstraint("length(forked_from) = 16 AND forked_step BETWEEN 0 AND seq", name="fork_shares"),
+    *(_with_fork(column) for column in ("forked_step", "forked_by", "forked_note")),
     # The head is the last link of a journal that exists; deferred, because both are written in one transaction.
     sa.ForeignKeyConstraint(
         ["run_id", "seq", "state"],
@@ -368,20 +368,7 @@ deaths = table(
     _visit("fk_death_visit"),
 )
 
-FEED_KINDS = (
-    "started",
-    "transition",
-    "call",
-    "attempt",
-    "waiting",
-    "claimed",
-    "decided",
-    "alert",
-    "cancelled",
-    "dead",
-    "redriven",
-    "forked",
-)
+FEED_KINDS = tuple("started transition call attempt waiting claimed decided alert cancelled dead redriven forked".split())
 
 feed = sa.Table(
     "feed",

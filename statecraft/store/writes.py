@@ -25,6 +25,7 @@ from statecraft.store.port import (
     ClaimDue,
     Decide,
     Drop,
+    Fork,
     Head,
     MachineSpec,
     Move,
@@ -73,6 +74,7 @@ ALONE = (
     MachineSpec,
     Redrive,
     Drop,
+    Fork,
     *get_args(ScheduleWrite),
     *get_args(Telling),
 )
@@ -130,10 +132,15 @@ def _move(write: Move, rows: Rows) -> None:
 
 def journal(link: Transition, kind: str, rows: Rows) -> None:
     """A link of the journal, and the feed's word of it."""
+    link_row(link, rows)
+    rows[s.FEED].append((link.run_id, kind, link.seq, 0, link.at, None))
+
+
+def link_row(link: Transition, rows: Rows) -> None:
+    """A link of the journal."""
     place = (link.run_id, link.seq, link.machine, link.source, link.event, link.target, link.epoch, link.at)
     facts = (link.calls, link.input_tokens, link.output_tokens, link.actor, link.hash, link.guards)
     rows[s.TRANSITION].append((*place, *facts, *_stow(link.payload, rows)))
-    rows[s.FEED].append((link.run_id, kind, link.seq, 0, link.at, None))
 
 
 def _call(write: Call, rows: Rows) -> None:

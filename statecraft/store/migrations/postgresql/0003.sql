@@ -129,13 +129,13 @@ ALTER TABLE runs ADD CONSTRAINT waiting_known CHECK (waiting_for IN ('review', '
 
 ALTER TABLE runs ADD CONSTRAINT start_waits_at_start CHECK (waiting_for <> 'start' OR seq = 0);
 
+ALTER TABLE runs ADD CONSTRAINT fork_shares CHECK (length(forked_from) = 16 AND forked_step BETWEEN 0 AND seq);
+
 ALTER TABLE runs ADD CONSTRAINT fork_whole_forked_step CHECK ((forked_from IS NULL) = (forked_step IS NULL));
 
 ALTER TABLE runs ADD CONSTRAINT fork_whole_forked_by CHECK ((forked_from IS NULL) = (forked_by IS NULL));
 
 ALTER TABLE runs ADD CONSTRAINT fork_whole_forked_note CHECK ((forked_from IS NULL) = (forked_note IS NULL));
-
-ALTER TABLE runs ADD CONSTRAINT fork_shares CHECK (length(forked_from) = 16 AND forked_step BETWEEN 0 AND seq);
 
 ALTER TABLE snapshots ADD COLUMN hash BYTEA;
 
