@@ -81,8 +81,9 @@ def _read(sql: sa.Connection, run_id: bytes) -> Journal:
 
 def _links(journal: Journal) -> Iterator[str]:
     run, stood = journal.run, ""
-    forked = None if run.forked_from is None else (run.forked_from, run.forked_step, run.forked_by, run.forked_note)
-    previous, before = chain.origin(run.key, run.tenant, run.parent, run.draws, forked), chain.GENESIS
+    forked = (run.forked_from, run.forked_step, run.forked_by, run.forked_note)
+    origin = (run.key, run.tenant, run.parent, run.draws, None if set(forked) == {None} else forked)
+    previous, before = chain.origin(*origin), chain.GENESIS
     for seq, link in enumerate(journal.links):
         if link.seq != seq:
             yield f"transition {seq}: missing"
