@@ -8,14 +8,16 @@ from typing import cast
 from statecraft import trace
 from statecraft.engine import forks
 from statecraft.engine.contrast import Contrast, Side, contrast
-from statecraft.engine.past import Past, fingerprint_at, past
+from statecraft.engine.history import Past, fingerprint_at, past
 from statecraft.engine.proof import prove
+from statecraft.engine.versions import difference
 from statecraft.errors import ConfigError, NotFound, VersionMismatch, WriteRefused
 from statecraft.ids import Ids
 from statecraft.looking import Looking, raw_id
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
 from statecraft.records import CallRecord, Json, RunRecord, TransitionRecord
+from statecraft.store import port
 
 
 class Forking(Looking):
@@ -67,7 +69,7 @@ class Forking(Looking):
             self._worker.look_after(bytes.fromhex(made.id))
         return made
 
-    async def _forked(self, write: forks.port.Fork) -> RunRecord:
+    async def _forked(self, write: port.Fork) -> RunRecord:
         try:
             found = cast(bytes, await self._store.submit(write))
         except WriteRefused:
@@ -77,7 +79,9 @@ class Forking(Looking):
         if found != write.run_id:
             forks.same(fork, await self._store.history(found), write)
         else:
-            trace.emit("run.forked", {"run_id": fork.id, "machine_name": fork.machine, "from": write.source.hex(), "by": write.by})
+            trace.emit(
+                "run.forked", {"run_id": fork.id, "machine_name": fork.machine, "from": write.source.hex(), "by": write.by}
+            )
         return fork
 
     async def rewind(
@@ -164,10 +168,9 @@ class Forking(Looking):
         number = self._numbers.get(fingerprint)
         if number is not None:
             return self._running[number]
-        if fingerprint == run.fingerprint:
-            return await self._definition_of(run)
         ours, theirs = self._named(run.machine), await self._store.spec(fingerprint)
         raise VersionMismatch(
-            f"run {run.id} was at step {step} under {run.machine} version {theirs.version} ({fingerprint[:12]}), which is not the "
-            f"one at hand (version {ours.version}); fork it after its migration, or with the code of that version"
+            f"run {run.id} was at step {step} under {run.machine} version {theirs.version} ({fingerprint[:12]}), which differs "
+            f"from the one at hand (version {ours.version}): {difference(theirs.spec, ours.spec)}. Do it with the code of that "
+            f"version, or at a step after the run's migration"
         )

@@ -28,6 +28,7 @@ EVENTS = frozenset(
         "run.cancelled",
         "run.redriven",
         "run.forked",
+        "run.migrated",
         "run.stuck",
         "transition",
         "call",

@@ -39,13 +39,32 @@ def load_target(text: str) -> Target:
 
     Raises `ConfigError` naming what is wrong with it, or the `DefinitionError` of a machine that is not sound.
     """
+    module, name = _place(text)
+    return _pick(text, module, name)
+
+
+def load_targets(text: str) -> list[Target]:
+    """The machine that a TARGET names; all of its module, in order, for one that names none. Raises like `load_target`."""
+    from statecraft.machine.declare import Machine
+
+    module, name = _place(text)
+    if name:
+        return [_pick(text, module, name)]
+    names: dict[Machine[Any], str] = {}
+    for key, value in vars(module).items():
+        if isinstance(value, Machine):
+            names.setdefault(value, key)
+    return [_pick(f"{text}:{key}", module, key) for key in names.values()] or [_pick(text, module, "")]
+
+
+def _place(text: str) -> tuple[ModuleType, str]:
+    """The module of a TARGET, and the name in it; empty if it names none."""
     if text in SHIPPED:
-        return _pick(text, shipped_module(text), text)
+        return shipped_module(text), text
     place, colon, name = text.rpartition(":")
     if not colon or not name or (os.name == "nt" and name.startswith(("\\", "/"))):
         place, name = text, ""
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_import(place)
-    return _pick(text, module, name)
+    return _from_file(Path(place)) if place.endswith(".py") else _from_import(place), name
 
 
 def shipped_module(name: str) -> ModuleType:
@@ -126,6 +145,8 @@ def _candidates(name: str, session: Session) -> Iterator[str]:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"there is no file {path}; TARGET is path/to/file.py:machine or package.module:machine")
+    if (path.resolve().parent / "__init__.py").is_file():
+        return _from_package(path.resolve())
     # The file's neighbours must be importable, as they are when Python runs it.
     _importable(path.resolve().parent)
     name = f"_target_{path.stem}"
@@ -141,6 +162,17 @@ def _from_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise _import_failed(str(path), error) from error
     return module
+
+
+def _from_package(path: Path) -> ModuleType:
+    """A file of a package, under its full name, so that its relative imports work."""
+    names = [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    _importable(folder)
+    return _from_import(".".join(names))
 
 
 def _from_import(name: str) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from statecraft.engine.past import REWRITTEN, Past
+from statecraft.engine.history import REWRITTEN, Past
 from statecraft.records import CallRecord, Json, TransitionRecord, Usage
 
 

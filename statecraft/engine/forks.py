@@ -12,8 +12,8 @@ from statecraft.clock import Clock, micros
 from statecraft.engine.begin import check_key, check_name
 from statecraft.engine.fit import kept
 from statecraft.engine.held import SNAPSHOT_FLOOR
+from statecraft.engine.history import begun, folded
 from statecraft.engine.jsonable import stored
-from statecraft.engine.past import begun, folded
 from statecraft.engine.step import OF_THE_RUN, SNAPSHOT_FACTOR
 from statecraft.errors import InvalidPayload, KeyConflict, NotFound, RunClosed
 from statecraft.ids import Ids
@@ -23,7 +23,7 @@ from statecraft.machine.event import Forked, event_name
 from statecraft.records import Json, RunRecord, TransitionRecord
 from statecraft.store import port
 
-_BOUNDS = frozenset(map(event_name, OF_THE_RUN))
+_BOUNDS = frozenset(event_name(event) for event in OF_THE_RUN)
 
 Changes = Data | Mapping[str, Json] | None
 
@@ -126,6 +126,5 @@ def same(fork: RunRecord, history: Sequence[TransitionRecord], write: port.Fork)
     made = None if move is None or move.event != event_name(Forked) else move.payload.get("data")
     if not mine or made != (None if payload is None else payload["data"]):
         raise KeyConflict(
-            f"key {write.key!r} belongs to run {fork.id}, which is not this fork of run {write.source.hex()} at step {write.step}; "
-            "use another key"
+            f"key {write.key!r} belongs to run {fork.id}, which is not this fork of run {write.source.hex()}: use another"
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from statecraft.engine.history import MIGRATED, begun
 from statecraft.engine.jsonable import stored
-from statecraft.engine.past import MIGRATED, begun
 from statecraft.engine.step import OF_THE_RUN
 from statecraft.machine.data import Data
 from statecraft.machine.definition import START_EVENT, Definition, Move
@@ -17,12 +17,10 @@ from statecraft.machine.event import Rewritten, event_name
 from statecraft.records import RunRecord, TransitionRecord
 from statecraft.store import port
 
-_BOUNDS = frozenset(map(event_name, OF_THE_RUN))
+_BOUNDS = frozenset(event_name(event) for event in OF_THE_RUN)
 
 
-def prove(
-    definition: Definition, run: RunRecord, history: Sequence[TransitionRecord], loaded: port.Loaded
-) -> list[str]:
+def prove(definition: Definition, run: RunRecord, history: Sequence[TransitionRecord], loaded: port.Loaded) -> list[str]:
     """What the definition that wrote the run works out otherwise, the first row that differs first."""
     since = max((move.seq for move in history if move.event == MIGRATED), default=0)
     return [*_moves(definition, history, since, loaded.snapshot), *_head(definition, run, history, since)]

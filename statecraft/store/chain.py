@@ -63,16 +63,12 @@ def answer_hash(question: bytes, decision: str, by: str, at: int, epoch: int, no
     return _hash("answer", question, decision, by, at, epoch, note, _or(answer))
 
 
-def review_hash(
-    seq: int, state: str, requested_at: int, expires_at: int | None, events: str, question: str, show: str
-) -> bytes:
+def review_hash(seq: int, state: str, requested_at: int, expires_at: int | None, events: str, question: str, show: str) -> bytes:
     """The hash of the question of a review state. Its decision is the move that follows, which the chain covers."""
     return _hash("review", seq, state, requested_at, expires_at, events, question, show)
 
 
-def death_hash(
-    seq: int, epoch: int, at: int, state: str | None, error: str | None, call: str | None, diagnosis: str
-) -> bytes:
+def death_hash(seq: int, epoch: int, at: int, state: str | None, error: str | None, call: str | None, diagnosis: str) -> bytes:
     """The hash of what is kept of a death."""
     return _hash("death", seq, epoch, at, _or(state), _or(error), _or(call), diagnosis)
 
@@ -90,7 +86,7 @@ def origin(
     forked: tuple[bytes, int, str, str] | None = None,
 ) -> bytes:
     """What the first transition is chained to. `forked` is (run, step, by, note)."""
-    if key is tenant is parent is draws is forked is None:
+    if key is None and tenant is None and parent is None and draws is None and forked is None:
         return GENESIS  # Most runs; and this is part of every start.
     facts = [_or(key), _or(tenant), _or(parent), _or(draws)]
     return _hash("origin", *facts, *(() if forked is None else forked))

@@ -19,14 +19,12 @@ from statecraft.store import rows as r
 from statecraft.store import statements as s
 from statecraft.store import tables as t
 from statecraft.store.claims import head_row, owners_of
-from statecraft.store.forks import FORKED, Fork
+from statecraft.store.forks import Fork
 from statecraft.store.journal import Head, Transition
 from statecraft.store.port import Start
 from statecraft.store.spending import own_use
+from statecraft.store.versions import FORKED, MIGRATED
 from statecraft.store.writes import Rows, call_row, link_row, note, snapshot_row
-
-MIGRATED = "migrated"
-"""The event of a migration: its step carries a visit on, which began earlier."""
 
 
 @dataclass(slots=True)
@@ -66,7 +64,9 @@ def _read(sql: sa.Connection, write: Fork) -> _Shared:
 
     links = of(t.transitions, r.TRANSITIONS, write.step + 1)
     if len(links) <= write.step:
-        raise NotFound(f"run {write.source.hex()} has no step {write.step} in this database any more, so it cannot be forked there")
+        raise NotFound(
+            f"run {write.source.hex()} has no step {write.step} in this database any more, so it cannot be forked there"
+        )
     begun = write.step
     if links[-1].event == MIGRATED:
         begun = json.loads(links[-1].payload).get("first", begun)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORKED = "forked"
-"""The event of the move that changes a fork's data. It neither ends a visit nor enters a state."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fork:

@@ -368,7 +368,10 @@ deaths = table(
     _visit("fk_death_visit"),
 )
 
-FEED_KINDS = tuple("started transition call attempt waiting claimed decided alert cancelled dead redriven forked".split())
+FEED_KINDS = (
+    "started", "transition", "call", "attempt", "waiting", "claimed", "decided", "alert", "cancelled",
+    "dead", "redriven", "forked",
+)  # fmt: skip
 
 feed = sa.Table(
     "feed",

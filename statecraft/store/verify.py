@@ -16,6 +16,7 @@ from statecraft.ids import digest
 from statecraft.store import chain, older, rows, witnesses
 from statecraft.store import tables as t
 from statecraft.store.reads import conversation
+from statecraft.store.versions import MIGRATED
 
 Visits = dict[int, list[rows.Row]]
 """Rows by the step whose visit they belong to."""
@@ -36,9 +37,9 @@ class Journal:
     """Visits with a call that does not hold."""
 
     @property
-    def ended(self) -> int:
-        """How many visits a move has ended."""
-        return len(self.links) - 1
+    def left(self) -> set[int]:
+        """The visits that a move has ended."""
+        return {link.seq - 1 for link in self.links if link.event != MIGRATED}
 
 
 def verify(sql: sa.Connection, run_id: bytes) -> list[str]:
@@ -118,11 +119,12 @@ def _holds(journal: Journal, link: rows.Row, previous: bytes, before: bytes) -> 
 
 
 def _calls(journal: Journal) -> Iterator[str]:
-    """In the visit that goes on, a number may be open: of calls made side by side, the store may have refused one and kept
-    a later one. The visit's next call takes that number."""
+    """In a visit that goes on, a number may be open: of calls made side by side, the store may have refused one and kept a
+    later one. The visit's next call takes that number, unless a migration carried the visit on."""
+    left = journal.left
     for seq, done in journal.calls.items():
         for idx, call in enumerate(done):
-            if call.idx != idx and seq < journal.ended:
+            if call.idx != idx and seq in left:
                 yield f"call {seq}.{idx}: missing"
                 break
             if call.request is None or call.result is None:

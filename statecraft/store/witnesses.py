@@ -110,7 +110,7 @@ def _edges(sql: sa.Connection, journal: Journal) -> Iterator[str]:
     known = {tuple(row) for row in sql.execute(query)}
     for link in journal.links:
         if (link.machine, link.source, link.event, link.target) not in known:
-            yield f"transition {link.seq}: machine {link.machine} has no edge from {link.source!r} by {link.event} to {link.target}"
+            yield f"transition {link.seq}: machine {link.machine} has no edge {link.source!r} by {link.event} to {link.target}"
 
 
 def _end(sql: sa.Connection, journal: Journal, last: rows.Row) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _end(sql: sa.Connection, journal: Journal, last: rows.Row) -> Iterator[str]:
             yield f"head: is {status} in {last.target}, which is {'not final' if wanted is None else f'where a run is {wanted}'}"
     if status in (Status.DONE, Status.FAILED) and (run.finished_at, run.updated_at) != (last.at, last.at):
         yield f"head: does not end when step {last.seq} was made"
-    elif status.closed and run.finished_at != run.updated_at:
+    elif status is Status.CANCELLED and run.finished_at != run.updated_at:
         yield "head: does not end when it was last changed"
     if run.created_at < journal.links[0].at:
         yield "head: was created before its start"
@@ -137,8 +137,8 @@ def _snapshot(sql: sa.Connection, journal: Journal) -> Iterator[str]:
     for row in sql.execute(sa.select(t.snapshots).where(t.snapshots.c.run_id == journal.run.run_id)):
         if bad := _differs(journal, row.seq, row.hash, chain.snapshot_hash(row.seq, row.data)):
             yield f"snapshot of step {row.seq}: {bad}"
-        if row.seq > journal.ended:
-            yield f"snapshot of step {row.seq}: the journal ends at step {journal.ended}"
+        if row.seq > journal.links[-1].seq:
+            yield f"snapshot of step {row.seq}: the journal ends at step {journal.links[-1].seq}"
 
 
 def _deaths(sql: sa.Connection, journal: Journal) -> Iterator[str]:
@@ -148,21 +148,22 @@ def _deaths(sql: sa.Connection, journal: Journal) -> Iterator[str]:
         told = (row.seq, row.epoch, row.at, row.state, row.error, row.call, row.diagnosis)
         if bad := _differs(journal, row.seq, row.hash, chain.death_hash(*told)):
             yield f"death in step {row.seq}: {bad}"
-    kept = {(row.seq, row.epoch) for row in found}
+    # By their epochs: a migration may have carried the visit that died on to another step.
+    died = {row.epoch: row for row in found}
     shared = -1 if run.forked_step is None else run.forked_step
-    for seq, done in journal.calls.items():
-        for call in done:
-            if call.kind == "redrive" and seq >= shared and (seq, call.epoch) not in kept:
-                yield f"call {seq}.{call.idx}: is a redrive, but no death is kept of step {seq} under epoch {call.epoch}"
-    died = next((row for row in found if (row.seq, row.epoch) == (run.seq, run.epoch)), None)
+    redriven = [call for seq, done in journal.calls.items() if seq >= shared for call in done if call.kind == "redrive"]
+    for call in redriven:
+        if call.epoch not in died or died[call.epoch].seq > call.seq:
+            yield f"call {call.seq}.{call.idx}: is a redrive, but no death is kept under epoch {call.epoch}"
+    last = died.get(run.epoch)
     if run.status == Status.DEAD:
-        if died is None or died.at != run.finished_at:
+        if last is None or last.at != run.finished_at:
             yield f"head: is dead, but no death is kept of step {run.seq} under epoch {run.epoch}"
-    elif died is not None and not any(call.kind == "redrive" for call in journal.calls.get(run.seq, [])):
-        yield f"head: is {run.status}, but it died in step {run.seq} and nobody redrove it"
+    elif last is not None and not any(call.epoch == run.epoch for call in redriven):
+        yield f"head: is {run.status}, but it died in step {last.seq} and nobody redrove it"
 
 
-_SHARED = ("machine", "source", "event", "target", "epoch", "at", "guards", "actor", "payload", "calls")
+_SHARED = ("machine", "source", "event", "target", "epoch", "at", "guards", "actor", "payload")
 
 
 def _shared(sql: sa.Connection, journal: Journal) -> Iterator[str]:

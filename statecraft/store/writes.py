@@ -28,6 +28,7 @@ from statecraft.store.port import (
     Fork,
     Head,
     MachineSpec,
+    Migrate,
     Move,
     Park,
     Redrive,
@@ -75,6 +76,7 @@ ALONE = (
     Redrive,
     Drop,
     Fork,
+    Migrate,
     *get_args(ScheduleWrite),
     *get_args(Telling),
 )

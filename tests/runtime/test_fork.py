@@ -67,7 +67,10 @@ def test_other_data_is_one_move_of_its_own(url: str) -> None:
         fork = await rt.wait((await rt.fork(run.id, at=0, data={"city": "lima"}, by="bob")).id)
         assert (fork.state, fork.seq) == ("asking", 2)
         moves = await rt.history(fork.id)
-        assert [(move.event, move.target, move.actor) for move in moves[1:]] == [("forked", "planning", "bob"), ("planned", "asking", None)]
+        assert [(move.event, move.target, move.actor) for move in moves[1:]] == [
+            ("forked", "planning", "bob"),
+            ("planned", "asking", None),
+        ]
         assert (await rt.data(fork.id, Trip)).city == "lima"
         assert (await rt.at(fork.id)).visits == {"planning": 1, "asking": 1}
         whole = await rt.wait((await rt.fork(run.id, at=4, data=Trip(city="bonn", plan="walk"))).id)
@@ -244,7 +247,12 @@ def test_forking_again_with_the_same_key_answers_the_same_fork(url: str) -> None
         run = await waiting(rt, machine, key="order-1")
         first = await rt.fork(run.id, at=1, data={"plan": "walk"}, key="fork-1")
         assert (await rt.fork(run.id, at=1, data={"plan": "walk"}, key="fork-1")).id == first.id
-        for at, data, key in ((1, None, "fork-1"), (0, {"plan": "walk"}, "fork-1"), (1, {"plan": "swim"}, "fork-1"), (1, None, "order-1")):
+        for at, data, key in (
+            (1, None, "fork-1"),
+            (0, {"plan": "walk"}, "fork-1"),
+            (1, {"plan": "swim"}, "fork-1"),
+            (1, None, "order-1"),
+        ):
             with pytest.raises(KeyConflict, match=key):
                 await rt.fork(run.id, at=at, data=data, key=key)
         with pytest.raises(ConfigError, match="given by the library"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -109,7 +110,9 @@ def counting() -> Machine[Counted]:
     return machine
 
 
-def test_a_machine_whose_code_answers_otherwise_is_found_though_the_hashes_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_whose_code_answers_otherwise_is_found_though_the_hashes_hold(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = counting()
 
     async def go() -> None:
@@ -141,7 +144,8 @@ def test_a_forged_history_whose_every_hash_holds_is_found_by_folding_it(url: str
             for row in (dict(zip(names, values, strict=True)) for values in rows.fetchall()):
                 guards = row["guards"].replace("true", "false") if row["seq"] == 1 else row["guards"]
                 place = ("run_id", "seq", "machine", "source", "event", "target", "epoch", "at", "payload")
-                previous = chain.link(previous, *(row[name] for name in place), guards, row["actor"], [])
+                what: Any = (*(row[name] for name in place), guards, row["actor"], [])
+                previous = chain.link(previous, *what)
                 changes.append(f"UPDATE transitions SET guards = '{guards}', hash = x'{previous.hex()}' WHERE seq = {row['seq']}")
         tampered(url, *changes)
         async with Runtime(url, machines=[machine]) as rt:
@@ -164,5 +168,3 @@ def test_a_snapshot_that_is_not_what_the_payloads_fold_to_is_found(url: str) -> 
             assert await rt.verify(run.id) == ["snapshot of step 1: differs from the data that the payloads fold to"]
 
     play(go)
-
-

@@ -23,7 +23,7 @@ from statecraft.store.journal import Blob, Head
 from statecraft.store.port import MachineSpec, Redrive
 from statecraft.store.sql import SqlStore
 from statecraft.store.verify import verify
-from tests.store.rig import EDGES, LONG, Story, begun, conversation, question, ready, within
+from tests.store.rig import EDGES, LONG, Story, conversation, question, ready, within
 
 STATES = [
     {"name": "draft", "kind": "work", "ok": False, "events": ["more", "asked", "gave_up"]},
@@ -184,7 +184,7 @@ def found(sql: sa.Connection, column: sa.Column[Any], row: dict[str, object], va
 
 def _first(sql: sa.Connection) -> bytes:
     """The run that was forked: it uses every text that is kept by its hash."""
-    return sql.execute(sa.select(t.runs.c.run_id).where(t.runs.c.forked_from.is_(None))).scalar_one()
+    return bytes(sql.execute(sa.select(t.runs.c.run_id).where(t.runs.c.forked_from.is_(None))).scalar_one())
 
 
 def _problems(sql: sa.Connection, run_id: Any) -> list[str]:

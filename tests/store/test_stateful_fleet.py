@@ -270,7 +270,14 @@ class Fleet(RuleBasedStateMachine):
 
     def redriving(self, run_id: bytes) -> Act:
         run, loaded = self.world.runs[run_id], self.place.wait(self.place.stores[0].load(run_id))
-        story = replace(self.stories[run_id], epoch=run.epoch, seq=run.seq, calls=list(loaded.call_hashes), marks=list(loaded.marks), at=self.now)
+        story = replace(
+            self.stories[run_id],
+            epoch=run.epoch,
+            seq=run.seq,
+            calls=list(loaded.call_hashes),
+            marks=list(loaded.marks),
+            at=self.now,
+        )
         entry = story.call(f'{{"redrive":{len(story.calls)}}}', kind="redrive")
         redrive = Redrive(run_id, run.seq, run.epoch, self.now, "eve", "", entry, ready(self.now), None, 0)
         return Act(redrive, lambda world, answer, exact: world.redriven(redrive, answer, exact=exact))

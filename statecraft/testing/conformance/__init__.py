@@ -64,7 +64,22 @@ __all__ = ["FleetConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    Starts, Moves, Visits, Parks, Claims, Queues, Families, Forks, Questions, Letters, Meters, Calendar, Errands, Crew, Reads, Batches
+    Starts,
+    Moves,
+    Visits,
+    Parks,
+    Claims,
+    Queues,
+    Families,
+    Forks,
+    Questions,
+    Letters,
+    Meters,
+    Calendar,
+    Errands,
+    Crew,
+    Reads,
+    Batches,
 ):
     """What one store does. Override `open` and the fixture `place`."""
 

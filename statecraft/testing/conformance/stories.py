@@ -107,13 +107,11 @@ class Story:
 
     def _link(self, source: str, event: str, target: str, payload: str, actor: str | None) -> Transition:
         self.at += 1
-        guards, before = '[["fits",true]]', (self.hash, self.run_id, self.seq, self.machine)
-        what = (source, event, target, self.epoch, self.at, payload, guards, actor)
-        self.hash = chain.link(*before, *what, self.calls, self.marks)
+        guards = '[["fits",true]]'
+        before = (self.hash, self.run_id, self.seq, self.machine, source, event, target, self.epoch, self.at)
+        self.hash = chain.link(*before, payload, guards, actor, self.calls, self.marks)
         place = (self.run_id, self.seq, self.machine, source, event, target, self.epoch, self.at)
-        return Transition(
-            *place, payload, guards, actor, 3 * len(self.calls), 2 * len(self.calls), len(self.calls), self.hash
-        )
+        return Transition(*place, payload, guards, actor, 3 * len(self.calls), 2 * len(self.calls), len(self.calls), self.hash)
 
     def call(
         self,
