@@ -10,15 +10,17 @@ from typing import Any, NoReturn
 import click
 
 from statecraft import __version__
-from statecraft.cli.act import cancel, replay, resume, send
+from statecraft.cli.act import cancel, resume, send
 from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
 from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
+from statecraft.cli.explain import explain
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
+from statecraft.cli.replay import replay
 from statecraft.cli.review import review
 from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
@@ -78,7 +80,7 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start", "worker"),
-    "Look": ("runs", "show", "watch", "stats", "alerts"),
+    "Look": ("runs", "show", "explain", "watch", "stats", "alerts"),
     "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
     "Make": ("check", "diagram"),
     "Keep": ("migrate",),
@@ -101,6 +103,7 @@ for _verb in (
     worker,
     runs,
     show,
+    explain,
     watch,
     stats,
     alerts,

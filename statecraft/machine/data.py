@@ -139,6 +139,11 @@ def clashes(data_type: type[Data], event_type: type[Event]) -> list[tuple[str, s
     return found
 
 
+def appended(data_type: type[Data]) -> list[str]:
+    """Fields that are declared with `Append`."""
+    return [name for name, info in data_type.model_fields.items() if _is_appended(info)]
+
+
 def misplaced_appends(data_type: type[Data]) -> list[str]:
     """Fields that use `Append` where it means nothing: not outermost, or on something that is not a list or tuple."""
     return [

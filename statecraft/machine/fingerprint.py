@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from statecraft.machine.event import SYSTEM_EVENTS, event_name
+from statecraft.machine.data import appended
+from statecraft.machine.event import SYSTEM_EVENTS, Event, event_name
 from statecraft.machine.table import Declaration, DeclaredState, is_operators
 from statecraft.records import Json
 
@@ -15,6 +16,8 @@ _FORMAT: Final = 1
 """Raised when the meaning of a specification changes, so that old and new ones never look equal."""
 _PROSE: Final = frozenset({"title", "description", "examples"})
 _NAMED: Final = frozenset({"properties", "$defs", "patternProperties"})
+_EXPLAINS: Final = frozenset({"appended", "wider"})
+"""What only explains: it is no part of the fingerprint, so definitions stored before it was kept are the same ones."""
 
 
 def specification(declaration: Declaration) -> dict[str, Json]:
@@ -46,6 +49,7 @@ def specification(declaration: Declaration) -> dict[str, Json]:
         "events": {
             event_name(event): event.model_json_schema() for event in declaration.own_events if event not in SYSTEM_EVENTS
         },
+        **{name: value for name, value in (("appended", appended(declaration.data)), ("wider", _wider(declaration))) if value},
     }
 
 
@@ -60,7 +64,7 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
     Texts for people (docstrings, titles, descriptions) do not count: rewording one must not strand the runs in flight.
     """
     counted = {
-        **spec,
+        **{key: value for key, value in spec.items() if key not in _EXPLAINS},
         "format": _FORMAT,
         "edges": [list(edge) for edge in edges],
         "states": [{key: value for key, value in state.items() if key != "doc"} for state in spec["states"]],
@@ -68,6 +72,17 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
         "events": {name: _without_prose(schema) for name, schema in spec["events"].items()},
     }
     return hashlib.sha256(canonical(counted).encode()).hexdigest()
+
+
+def _wider(declaration: Declaration) -> dict[str, Json]:
+    """The wider classes by which rows take the machine's own events, most specific first."""
+    named = {row.event for row in declaration.rows}
+    found: dict[str, Json] = {}
+    for event in declaration.own_events:
+        wider = [event_name(cls) for cls in event.__mro__[1:] if issubclass(cls, Event) and cls in named]
+        if wider and event not in SYSTEM_EVENTS:
+            found[event_name(event)] = wider
+    return found
 
 
 def _state(state: DeclaredState) -> dict[str, Json]:
