@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Literal, TypeVar, overload
 
 from statecraft.calls import standing
 from statecraft.clock import Clock, stamp
 from statecraft.engine.live import Follower, Hub, Live
+from statecraft.engine.past import folded
 from statecraft.engine.settings import Settings
 from statecraft.engine.versions import difference
 from statecraft.errors import ConfigError, NotFound, VersionMismatch
@@ -57,6 +57,9 @@ class Looking:
     _worker: Worker
     _live: Hub
     _clock: Clock
+
+    async def _register(self, definition: Definition) -> int:
+        raise NotImplementedError  # Runtime does.
 
     async def get(self, run_id: str) -> RunRecord:
         """The run's head. Raises `NotFound`."""
@@ -110,10 +113,7 @@ class Looking:
         history = await self._store.history(raw)
         if at is not None and not 0 <= at < len(history):
             raise NotFound(f"run {run_id} has steps 0 to {len(history) - 1}, not {at}")
-        data: Data = definition.data_type.model_validate_json(json.dumps(dict(history[0].payload)))
-        for move in history[1 : None if at is None else at + 1]:
-            data = definition.fold(data, definition.event(move.event, json.dumps(dict(move.payload))))
-        return data
+        return folded(definition, history[: None if at is None else at + 1])
 
     async def deliveries(self, *, failed: bool = False, alert: str = "", limit: int = 50) -> list[DeliveryRecord]:
         """What people were told, newest first: all of it or what was given up, of alerts whose id begins with `alert`.
@@ -125,10 +125,6 @@ class Looking:
     async def diagnosis(self, run_id: str) -> str | None:
         """Why the run is dead and what it would need, as JSON; None if it is not."""
         return await self._store.diagnosis(raw_id(run_id))
-
-    async def verify(self, run_id: str) -> list[str]:
-        """What is wrong with the stored history; empty if the chain of hashes holds."""
-        return await self._store.verify(raw_id(run_id))
 
     async def spec(self, run_id: str) -> str:
         """The definition that started the run, as canonical JSON."""
@@ -143,6 +139,10 @@ class Looking:
         budgets = [dataclasses.replace(limit, used=used[meter]) for meter, limit in limits.items()]
         budgets.sort(key=lambda each: (-each.ratio, each.tenant, each.unit))
         return dataclasses.replace(found.stats, budgets=tuple(budgets), breakers=standing.breakers(found.circuits, now))
+
+    def knows(self, run: RunRecord) -> bool:
+        """Whether this runtime has the definition that the run is under."""
+        return run.fingerprint in self._numbers
 
     def definition(self, name: str) -> Definition:
         """The definition of a machine this runtime was given. Raises `NotFound`."""

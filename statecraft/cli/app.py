@@ -14,10 +14,12 @@ from statecraft.cli.act import cancel, resume, send
 from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
+from statecraft.cli.diff import diff
 from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.exits import Exit
 from statecraft.cli.explain import explain
+from statecraft.cli.fork import fork
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
 from statecraft.cli.replay import replay
@@ -26,6 +28,7 @@ from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
 from statecraft.cli.stats import stats
+from statecraft.cli.verify import verify
 from statecraft.cli.worker import worker
 
 
@@ -80,10 +83,10 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start", "worker"),
-    "Look": ("runs", "show", "explain", "watch", "stats", "alerts"),
-    "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
+    "Look": ("runs", "show", "explain", "diff", "watch", "stats", "alerts"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "fork", "replay", "schedule"),
     "Make": ("check", "diagram"),
-    "Keep": ("migrate",),
+    "Keep": ("verify", "migrate"),
 }
 
 
@@ -104,6 +107,7 @@ for _verb in (
     runs,
     show,
     explain,
+    diff,
     watch,
     stats,
     alerts,
@@ -112,10 +116,12 @@ for _verb in (
     resume,
     cancel,
     dlq,
+    fork,
     replay,
     schedule,
     check,
     diagram,
+    verify,
     migrate,
 ):
     app.add_command(_verb)

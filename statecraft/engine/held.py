@@ -132,6 +132,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
     run = loaded.run
     opened = Visit.reopened(visit, loaded.calls, loaded.call_hashes, loaded.attempts)
     opened.reviews.extend(loaded.reviews)
+    opened.marks = loaded.marks
     before = Usage(loaded.usage.input_tokens - opened.usage.input_tokens, loaded.usage.output_tokens - opened.usage.output_tokens)
     return Held(
         definition=definition,

@@ -142,16 +142,26 @@ def register(sql: sa.Connection, write: MachineSpec) -> int:
         sql.execute(sa.insert(t.machines), [values])
         number = number_of(sql, write.fingerprint)
         assert number is not None
-    edges = t.machine_edges.c
-    known = {tuple(row) for row in sql.execute(sa.select(edges.source, edges.event, edges.target).where(edges.machine == number))}
     missing = [
         {"machine": number, "source": source, "event": event, "target": target}
-        for source, event, target in dict.fromkeys(write.edges)
-        if (source, event, target) not in known
+        for source, event, target in _missing(sql, number, write)
     ]
     if missing:
         sql.execute(sa.insert(t.machine_edges), missing)
     return number
+
+
+def registered(sql: sa.Connection, write: MachineSpec) -> int | None:
+    """The number of a definition that is known with all its edges."""
+    number = number_of(sql, write.fingerprint)
+    return None if number is None or _missing(sql, number, write) else number
+
+
+def _missing(sql: sa.Connection, number: int, write: MachineSpec) -> list[tuple[str, str, str]]:
+    edges = t.machine_edges.c
+    found = sql.execute(sa.select(edges.source, edges.event, edges.target).where(edges.machine == number))
+    known = {tuple(edge) for edge in found}
+    return [edge for edge in dict.fromkeys(write.edges) if edge not in known]
 
 
 def number_of(sql: sa.Connection, fingerprint: str) -> int | None:

@@ -14,6 +14,7 @@ from statecraft.store import tables as t
 from statecraft.store.accounts import OWN, own_bounds
 from statecraft.store.asked import OF_VISIT
 from statecraft.store.each import ask_each
+from statecraft.store.forks import FORKED
 from statecraft.store.port import Loaded
 from statecraft.store.statements import Query
 
@@ -116,6 +117,7 @@ def _record(parts: _Parts) -> Loaded:
         usage=sum((Usage(call.input_tokens, call.output_tokens) for call in parts.calls), usage),
         calls=tuple(rows.call_record(call) for call in parts.calls),
         call_hashes=tuple(call.hash for call in parts.calls),
+        marks=tuple(row.hash for row in (*parts.attempts, *parts.reviews) if row.seq == head.seq and row.hash is not None),
         attempts=tuple(rows.attempt_record(row) for row in parts.attempts),
         payload_bytes=sum(len(link.payload.encode()) for link in links[1:]),
         snapshot_at=parts.since,
@@ -132,7 +134,7 @@ def _past(parts: _Parts) -> tuple[dict[str, int], frozenset[str], Usage]:
     events: set[str] = set()
     inputs = outputs = 0
     for row, times in (*((row, row.times) for row in parts.past), *((link, 1) for link in parts.links)):
-        visits[row.target] = visits.get(row.target, 0) + times
+        visits[row.target] = visits.get(row.target, 0) + (times if row.event != FORKED else 0)
         events.add(row.event)
         inputs += row.input_tokens
         outputs += row.output_tokens

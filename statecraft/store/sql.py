@@ -82,7 +82,7 @@ class SqlStore:
     # --- writing -----------------------------------------------------------------------------------------------------
 
     async def register(self, machine: MachineSpec) -> int:
-        known = await self._read(lambda sql: claims.number_of(sql, machine.fingerprint))
+        known = await self._read(lambda sql: claims.registered(sql, machine))
         if known is not None:
             return known
         number = await self._submit(machine)

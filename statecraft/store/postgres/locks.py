@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from statecraft.store.port import Adjust, Call, Cancel, ClaimDue, Drop, Move, Park, Redrive, Renew, Reserve, Settle, Start
+from statecraft.store.port import Adjust, Call, Cancel, ClaimDue, Drop, Fork, Move, Park, Redrive, Renew, Reserve, Settle, Start
 from statecraft.store.writes import Step
 
 HEADS = "SELECT count(*) FROM (SELECT FROM runs WHERE run_id = ANY(%s::bytea[]) ORDER BY run_id FOR NO KEY UPDATE) AS held"
@@ -60,6 +60,8 @@ def _named(write: Step) -> Iterator[bytes]:
                 yield write.parent
         case Move():
             yield write.transition.run_id
+        case Fork():  # So that nobody charges its meters while they are read.
+            yield write.source
         case Renew():
             yield from (run_id for run_id, _ in write.held)
         case _:
