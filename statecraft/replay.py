@@ -113,10 +113,12 @@ class _Visits:
     def __init__(self, store: Store, definition: Definition, services: Services) -> None:
         self.store, self.definition, self.services = store, definition, services
         self.calls = 0
+        self.first = 0
+        """The step that began the visit: a migration carries a visit on, and its calls stay where they are."""
 
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
         """Re-execute one visit; None if it agrees with the move that ended it."""
-        recorded = await self.store.calls(held.run_id, held.seq)
+        recorded = [call for seq in range(self.first, held.seq + 1) for call in await self.store.calls(held.run_id, seq)]
         of_moves = move.event == "loop_detected" and move.payload.get("what") == MOVES
         kind = self.definition.events[move.event]
         if issubclass(kind, Rewritten):
@@ -232,12 +234,14 @@ async def replay(store: Store, clock: Clock, definition: Definition, services: S
     reviews = {review.seq: review for review in await store.reviews(run_id) if review.kind == "state"}
     visits = _Visits(store, definition, services)
     held = _begin(store, clock, definition, history[: since + 1])
+    visits.first = int(history[since].payload["first"]) if since and "first" in history[since].payload else since
     for move in history[since + 1 :]:
         divergence = _known(definition, held, move) or await visits.run(held, move, reviews.get(held.seq))
         if divergence is not None:
-            return Replay(held.id, held.seq, visits.calls, divergence, definition.name)
+            return Replay(held.id, held.seq - since, visits.calls, divergence, definition.name)
         _follow(store, clock, held, move)
-    return Replay(held.id, held.seq, visits.calls, None, definition.name)
+        visits.first = move.seq
+    return Replay(held.id, held.seq - since, visits.calls, None, definition.name)
 
 
 def _known(definition: Definition, held: Held, move: TransitionRecord) -> Divergence | None:
@@ -269,10 +273,12 @@ def _begin(store: Store, clock: Clock, definition: Definition, past: Sequence[Tr
     visits: dict[str, int] = {}
     for move in past:
         if move.event == event_name(Migrated):
-            visits[move.target] = visits.get(move.source, 1)
+            visits = {**visits, move.target: visits.get(move.source, 1), **move.payload.get("visits", {})}
         elif move.event not in _REWRITES:
             visits[move.target] = visits.get(move.target, 0) + 1
-    run_id, at, events = bytes.fromhex(last.run_id), stamp(last.at), {move.event for move in past}
+    run_id, events = bytes.fromhex(last.run_id), {move.event for move in past}
+    carried = last.event == event_name(Migrated)
+    at = int(last.payload.get("entered_at") or stamp(last.at)) if carried else stamp(last.at)
     visit = Visit(store, clock, run_id, last.seq, last.epoch)
     where = (definition, 0, run_id, last.epoch, last.seq, last.target, data, visits, events, at)
     return Held(*where, deadline_at=None, hash=b"", usage=Usage(), visit=visit, payload_bytes=0)

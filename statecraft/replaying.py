@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any
 
 from statecraft.calls.classify import said
 from statecraft.divergence import Divergence, Replay
 from statecraft.engine.services import Services
 from statecraft.errors import ConfigError, StatecraftError
-from statecraft.looking import Looking, raw_id
+from statecraft.forking import Forking
+from statecraft.looking import raw_id
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition
 from statecraft.records import RunFilter, RunRecord
@@ -23,21 +24,18 @@ PAGE = 100
 """Runs whose heads are read at once."""
 
 
-class _Forks(Protocol):
-    async def fork(self, run_id: str, *, at: int) -> RunRecord: ...
-
-
-class Replaying(Looking):
+class Replaying(Forking):
     """Replays of a runtime. Nothing leaves the process and nothing is written, but for the fork that `fork=True` asks for."""
 
     _services: Services
 
-    async def replay(self, run_id: str, machine: Machine[Any] | None = None, *, fork: bool = False) -> Replay:
+    async def replay(self, run_id: str, machine: Machine[Any] | None = None, *, fork: bool = False, by: str = "") -> Replay:
         """Run the handlers again against the record, up to the first divergence. See `statecraft.replay`.
 
         `machine` is the code to try; the default is this runtime's own. With `fork`, a run that diverges is forked at the
         visit of the divergence, and the fork goes on there live, with this runtime's model, tools and machine: `Replay.fork`
-        is its id. Raises `NotFound`, `InvalidPayload` (its input fits no more), `ConfigError` (`fork` with a `machine`).
+        is its id, and `by` is who wanted it. Raises `NotFound`, `InvalidPayload` (its input fits no more), `ConfigError`
+        (`fork` with a `machine`), or what `fork` raises.
         """
         if fork and machine is not None:
             raise ConfigError("replay(fork=True) goes on with the runtime's own machine; pass it in Runtime(machines=[...])")
@@ -46,7 +44,8 @@ class Replaying(Looking):
         found = await replay(self._store, self._clock, definition, self._services, raw_id(run_id))
         if not fork or found.divergence is None:
             return found
-        forked = await cast(_Forks, self).fork(run_id, at=found.divergence.seq)
+        note = f"replay: {found.divergence.what}"
+        forked = await self.fork(run_id, at=found.divergence.seq, by=by, note=note)
         return replace(found, fork=forked.id)
 
     async def replay_all(

@@ -36,7 +36,6 @@ from statecraft.errors import (
     WaitTimeout,
 )
 from statecraft.explaining.look import Explaining
-from statecraft.forking import Forking
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
 from statecraft.looking import raw_id, settled
@@ -63,7 +62,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Scheduling, Redriving, Forking, Explaining, Replaying):
+class Runtime(Scheduling, Redriving, Explaining, Replaying):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from statecraft.cli.config import actor
 from statecraft.cli.dlq import moment
-from statecraft.cli.driving import last_position, locate, opened, run_async, settle
+from statecraft.cli.driving import locate, opened, run_async, settle
 from statecraft.cli.exits import Exit
 from statecraft.cli.junit import JUnit
 from statecraft.cli.screen import count
@@ -132,7 +133,7 @@ async def _one(session: Session, run: str) -> Exit:
 
 async def _go_on(session: Session, run: str) -> Exit:
     async with opened(session, run, "own") as found:
-        result = await found.rt.replay(found.run.id, fork=True)
+        result = await found.rt.replay(found.run.id, fork=True, by=actor(None))
         if result.fork is None:
             _tell(session, result)
             return Exit.DONE
@@ -141,8 +142,7 @@ async def _go_on(session: Session, run: str) -> Exit:
         session.screen.say(f"forked there; {result.fork} goes on")
         if not session.screen.as_json:
             session.screen.data(result.fork)
-        after = await last_position(found.rt, result.fork)
-        return await settle(session, found.rt, (await found.rt.resume(result.fork)).id, after)
+        return await settle(session, found.rt, result.fork)
 
 
 def _tell(session: Session, result: Replay) -> None:

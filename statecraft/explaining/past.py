@@ -66,7 +66,7 @@ def _after(data: Mapping[str, Json], move: TransitionRecord, spec: Mapping[str, 
         return data if whole is None else whole
     if move.event in SYSTEM:
         return data
-    fields, appended = spec["data"].get("properties", {}), spec.get("appended", ())
+    fields, appended = spec["data"].get("properties", {}), spec.get("append", ())
     merged = {name: value for name, value in move.payload.items() if name in fields}
     if not merged:
         return data
@@ -80,9 +80,11 @@ def visit_numbers(history: Sequence[TransitionRecord]) -> list[int]:
     counts: dict[str, int] = {}
     found: list[int] = []
     for move in history:
-        if move.event in REWRITTEN:
+        if move.event == MIGRATED and move.payload.get("visits"):
+            counts = dict(move.payload["visits"])
+        elif move.event in REWRITTEN:
             counts[move.target] = max(counts.get(move.source, 1), counts.get(move.target, 0))
         else:
             counts[move.target] = counts.get(move.target, 0) + 1
-        found.append(counts[move.target])
+        found.append(counts.get(move.target, 1))
     return found

@@ -20,6 +20,10 @@ def lines_of(explanation: Explanation) -> list[str]:
     """The explanation, line by line."""
     run = explanation.run
     lines = [f"run {run.id} of {run.machine} version {run.version}: {run.status} in {run.state}"]
+    if run.forked_from is not None:
+        by = f" by {run.forked_by}" if run.forked_by else ""
+        note = f": {_clip(run.forked_note)}" if run.forked_note else ""
+        lines.append(f"It shares its history up to step {run.forked_step} with run {run.forked_from}; forked{by}{note}")
     if explanation.code == "other":
         lines.append("The machine at hand has another definition; this is explained by the one that the run was made under.")
     for step in explanation.steps:

@@ -65,6 +65,11 @@ def merge_plan(data_type: type[Data], event_type: type[Event]) -> MergePlan:
     )
 
 
+def appended(data_type: type[Data]) -> tuple[str, ...]:
+    """The fields whose new values are added to the old ones."""
+    return tuple(name for name, info in data_type.model_fields.items() if _is_appended(info))
+
+
 def fold(data: D, event: Event, plan: MergePlan) -> D:
     """The data after the event: a new instance, or the same one if the event merges nothing.
 
@@ -137,11 +142,6 @@ def clashes(data_type: type[Data], event_type: type[Event]) -> list[tuple[str, s
         if target is not None and not _is_prepared(data_type, name) and not _may_fit(source.annotation, target.annotation):
             found.append((name, f"{_show(source.annotation)} never fits {_show(target.annotation)}"))
     return found
-
-
-def appended(data_type: type[Data]) -> list[str]:
-    """Fields that are declared with `Append`."""
-    return [name for name, info in data_type.model_fields.items() if _is_appended(info)]
 
 
 def misplaced_appends(data_type: type[Data]) -> list[str]:

@@ -16,8 +16,6 @@ _FORMAT: Final = 1
 """Raised when the meaning of a specification changes, so that old and new ones never look equal."""
 _PROSE: Final = frozenset({"title", "description", "examples"})
 _NAMED: Final = frozenset({"properties", "$defs", "patternProperties"})
-_EXPLAINS: Final = frozenset({"appended", "wider"})
-"""What only explains: it is no part of the fingerprint, so definitions stored before it was kept are the same ones."""
 
 
 def specification(declaration: Declaration) -> dict[str, Json]:
@@ -46,10 +44,11 @@ def specification(declaration: Declaration) -> dict[str, Json]:
             for row in declaration.rows
         ],
         "data": declaration.data.model_json_schema(),
+        "append": list(appended(declaration.data)),
         "events": {
             event_name(event): event.model_json_schema() for event in declaration.own_events if event not in SYSTEM_EVENTS
         },
-        **{name: value for name, value in (("appended", appended(declaration.data)), ("wider", _wider(declaration))) if value},
+        **({"wider": wider} if (wider := _wider(declaration)) else {}),
     }
 
 
@@ -64,13 +63,14 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
     Texts for people (docstrings, titles, descriptions) do not count: rewording one must not strand the runs in flight.
     """
     counted = {
-        **{key: value for key, value in spec.items() if key not in _EXPLAINS},
+        **{key: value for key, value in spec.items() if key != "append" or value},
         "format": _FORMAT,
         "edges": [list(edge) for edge in edges],
         "states": [{key: value for key, value in state.items() if key != "doc"} for state in spec["states"]],
         "data": _without_prose(spec["data"]),
         "events": {name: _without_prose(schema) for name, schema in spec["events"].items()},
     }
+    counted.pop("wider", None)  # It only explains: the edges say what follows from it.
     return hashlib.sha256(canonical(counted).encode()).hexdigest()
 
 

@@ -302,3 +302,70 @@ def test_a_junit_file_says_anything_in_legal_xml_and_is_whole_or_not_there(tmp_p
         junit.add(Replay("r1", 0, 0, None))
         raise IndexError
     assert list(tmp_path.iterdir()) == [path]
+
+
+# --- going on from a divergence -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_diverges_is_forked_there_and_goes_on_live(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+
+    async def story() -> None:
+        machine = desk()
+        async with office.runtime(machine) as rt:
+            run = await office.write(rt, machine, question="long")
+            assert (await rt.replay(run.id, fork=True)).fork is None
+        before = len(office.llm.requests)
+        async with office.runtime(desk(prompt="Reply")) as rt:
+            found = await rt.replay(run.id, fork=True, by="ann")
+            assert found.divergence is not None
+            assert found.fork is not None
+            fork = await rt.wait(found.fork)
+            assert (fork.forked_from, fork.forked_step, fork.forked_by) == (run.id, 0, "ann")
+            assert (fork.status, fork.state, fork.seq) == ("waiting", "asking", 1)
+            assert [str(each.messages[-1]["content"]) for each in office.llm.requests[before:]] == ["Reply: found long"]
+            assert (await rt.get(run.id)) == run
+            assert (await rt.replay(fork.id)).agrees
+            told = str(await rt.explain(fork.id))
+            assert f"shares its history up to step 0 with run {run.id}; forked by ann: replay: " in told
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_a_fork_with_other_data_replays_and_explains_as_what_it_is(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+
+    async def story() -> None:
+        machine = desk()
+        async with office.runtime(machine) as rt:
+            run = await office.write(rt, machine, question="long")
+            fork = await rt.wait((await rt.fork(run.id, at=0, data={"question": "2+2"}, by="bob")).id)
+            assert (fork.state, (await rt.replay(fork.id)).agrees) == ("sent", True)
+            steps = (await rt.explain(fork.id)).steps
+            assert [(step.event, step.visit) for step in steps] == [("forked", 1), ("sorted", 1), (None, 1)]
+            assert [step.data["question"] for step in steps] == ["long", "2+2", "2+2"]
+            assert steps[0].decider is not None
+            assert (steps[0].decider.kind, steps[0].decider.name, steps[0].changed) == ("fork", "bob", ("question",))
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_going_on_needs_the_runtimes_own_machine(office: Office) -> None:
+    async def go_on() -> None:
+        async with Runtime(office.url, clock=office.clock, settings=Settings(take="none")) as rt:
+            with pytest.raises(ConfigError, match="own machine"):
+                await rt.replay(office.runs["well"].id, desk(), fork=True)
+
+    asyncio.run(go_on())
+
+
+def test_replay_continue_says_the_fork_and_stays_with_it(place: Path) -> None:
+    run_id = fields(cli("runs", "--state", "reading", "--json"))["runs"][0]["id"]
+    agrees = cli("replay", run_id, "--continue", "-m", "post.py:letters")
+    assert (agrees.exit_code, "replay agrees" in agrees.stdout) == (0, True)
+    edit(place, "run.data.to) for", 'run.data.to + "!") for')
+    forked = cli("replay", run_id, "--continue", "-m", "post.py:letters")
+    assert forked.exit_code == 4, forked.stderr
+    fork_id = forked.stdout.strip()
+    assert fields(cli("show", fork_id, "--json"))["run"]["forked_from"] == run_id
+    assert "replay differs at step 0 in writing, call 0" in forked.stderr
