@@ -67,7 +67,7 @@ class Contrast:
     """Fields of the data whose values differ, with both; a field that one side lacks is None there."""
     calls: Sequence[CallChange]
     problems: Sequence[str]
-    """Why data could not be folded; then it is compared as it was written."""
+    """Why data could not be folded; then it is not compared."""
 
     @property
     def equal(self) -> bool:
@@ -83,7 +83,7 @@ def contrast(one: Side, other: Side) -> Contrast:
         other=_spent(other),
         shared=shared,
         parting=_parting(one.moves, other.moves, shared),
-        fields=_fields(one.past.raw, other.past.raw),
+        fields=_fields(one.past, other.past),
         calls=_calls(one, other),
         problems=tuple(dict.fromkeys(side.past.problem for side in (one, other) if side.past.problem)),
     )
@@ -110,9 +110,12 @@ def _parting(one: Sequence[TransitionRecord], other: Sequence[TransitionRecord],
     return None if mine is theirs is None else Parting(step, mine, theirs)
 
 
-def _fields(one: Json, other: Json) -> dict[str, tuple[Json, Json]]:
-    names = dict.fromkeys((*one, *other))
-    return {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
+def _fields(one: Past, other: Past) -> dict[str, tuple[Json, Json]]:
+    if one.data is None or other.data is None:
+        return {}
+    names = dict.fromkeys((*one.raw, *other.raw))
+    pairs = {name: (one.raw.get(name), other.raw.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _calls(one: Side, other: Side) -> tuple[CallChange, ...]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from statecraft.errors import NotFound
 from statecraft.ids import digest
 from statecraft.store import chain, older, rows, witnesses
 from statecraft.store import tables as t
-from statecraft.store.claims import head_row
 from statecraft.store.reads import conversation
 
 Visits = dict[int, list[rows.Row]]
@@ -67,9 +67,11 @@ def _read(sql: sa.Connection, run_id: bytes) -> Journal:
             found.setdefault(row.seq, []).append(row)
         return found
 
-    asked = t.call_reviews.c
+    run, asked = sql.execute(sa.select(t.runs).where(t.runs.c.run_id == run_id)).first(), t.call_reviews.c
+    if run is None:
+        raise NotFound(f"no run {run_id.hex()} in this database; list them with `statecraft runs`")
     return Journal(
-        run=head_row(sql, run_id),
+        run=run,
         links=list(sql.execute(rows.TRANSITIONS.where(t.transitions.c.run_id == run_id))),
         calls=visits(rows.CALLS.where(t.calls.c.run_id == run_id)),
         attempts=visits(sa.select(t.attempts).where(t.attempts.c.run_id == run_id).order_by(t.attempts.c.no)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from statecraft.records import Status
+from statecraft.records import Json, Status
 from statecraft.store import chain, rows
 from statecraft.store import tables as t
 
@@ -37,11 +37,11 @@ def _differs(journal: Journal, seq: int, kept: bytes | None, computed: bytes) ->
 
 
 def _answer(row: rows.Row, question: bytes) -> str:
+    facts = (row.decision, row.decided_by, row.decided_at, row.decided_epoch, row.note, row.answer)
     if row.decision is None:
-        return "" if row.answer_hash is None else "its decision is missing"
+        return "" if {*facts, row.answer_hash} == {None} else "its decision is missing"
     if row.answer_hash is None:
         return "" if row.hash is None else "its decision has no hash"
-    facts = (row.decision, row.decided_by, row.decided_at, row.decided_epoch, row.note, row.answer)
     if None in facts[:-1] or chain.answer_hash(question, *facts) != row.answer_hash:
         return "its decision differs from its hash"
     return ""
@@ -50,7 +50,8 @@ def _answer(row: rows.Row, question: bytes) -> str:
 def of_people(sql: sa.Connection, journal: Journal) -> Iterator[str]:
     """Questions of review states, whose decisions are moves."""
     moves = {link.seq: link for link in journal.links}
-    found = sql.execute(sa.select(t.reviews).where(t.reviews.c.run_id == journal.run.run_id).order_by(t.reviews.c.seq))
+    found = list(sql.execute(sa.select(t.reviews).where(t.reviews.c.run_id == journal.run.run_id).order_by(t.reviews.c.seq)))
+    yield from _unasked(sql, journal, {row.seq for row in found})
     for row in found:
         what = f"review of step {row.seq}"
         times, texts = (row.requested_at, row.expires_at), (row.events, row.question, row.show)
@@ -64,6 +65,22 @@ def of_people(sql: sa.Connection, journal: Journal) -> Iterator[str]:
             yield f"{what}: its decision is not the move that followed"
         elif row.decision is None and left is not None and left.event in json.loads(row.events):
             yield f"{what}: its decision is missing, but the run moved by {left.event}"
+
+
+def _unasked(sql: sa.Connection, journal: Journal, asked: set[int]) -> Iterator[str]:
+    """Moves out of review states by a decision, without the question."""
+    machines = {link.machine: states_of(sql, link.machine) or {} for link in journal.links}
+    for link in journal.links:
+        state = machines[link.machine].get(link.source)
+        if state is not None and state["kind"] == "review" and link.event in state["events"] and link.seq - 1 not in asked:
+            yield f"review of step {link.seq - 1}: is missing, but the run moved by {link.event}"
+
+
+def states_of(sql: sa.Connection, machine: int) -> dict[str, Json] | None:
+    """The states of a machine by name, as its specification has them; None if it does not say."""
+    text = sql.execute(sa.select(t.machines.c.spec).where(t.machines.c.machine == machine)).scalar()
+    states = None if text is None else json.loads(text).get("states")
+    return None if states is None else {state["name"]: state for state in states}
 
 
 def of_head(sql: sa.Connection, journal: Journal) -> Iterator[str]:
@@ -99,12 +116,14 @@ def _edges(sql: sa.Connection, journal: Journal) -> Iterator[str]:
 def _end(sql: sa.Connection, journal: Journal, last: rows.Row) -> Iterator[str]:
     """Status and times of a run that has ended."""
     run = journal.run
+    if run.status not in set(Status):
+        yield f"head: has the unknown status {run.status!r}"
+        return
     status = Status(run.status)
-    final = _finals(sql, run.machine)
-    if final is not None and (status in (Status.DONE, Status.FAILED) or last.target in final):
-        ok = final.get(last.target)
-        wanted = None if ok is None else Status.DONE if ok else Status.FAILED
-        if status != wanted:
+    state = (states_of(sql, run.machine) or {}).get(last.target)
+    if state is not None:
+        wanted = None if state["kind"] != "final" else Status.DONE if state["ok"] else Status.FAILED
+        if status != wanted and (wanted is not None or status in (Status.DONE, Status.FAILED)):
             yield f"head: is {status} in {last.target}, which is {'not final' if wanted is None else f'where a run is {wanted}'}"
     if status in (Status.DONE, Status.FAILED) and (run.finished_at, run.updated_at) != (last.at, last.at):
         yield f"head: does not end when step {last.seq} was made"
@@ -112,13 +131,6 @@ def _end(sql: sa.Connection, journal: Journal, last: rows.Row) -> Iterator[str]:
         yield "head: does not end when it was last changed"
     if run.created_at < journal.links[0].at:
         yield "head: was created before its start"
-
-
-def _finals(sql: sa.Connection, machine: int) -> dict[str, bool] | None:
-    """Final states of a machine, and which of them are ok; None if its specification does not say."""
-    text = sql.execute(sa.select(t.machines.c.spec).where(t.machines.c.machine == machine)).scalar()
-    states = None if text is None else json.loads(text).get("states")
-    return None if states is None else {state["name"]: bool(state["ok"]) for state in states if state["kind"] == "final"}
 
 
 def _snapshot(sql: sa.Connection, journal: Journal) -> Iterator[str]:
@@ -136,6 +148,12 @@ def _deaths(sql: sa.Connection, journal: Journal) -> Iterator[str]:
         told = (row.seq, row.epoch, row.at, row.state, row.error, row.call, row.diagnosis)
         if bad := _differs(journal, row.seq, row.hash, chain.death_hash(*told)):
             yield f"death in step {row.seq}: {bad}"
+    kept = {(row.seq, row.epoch) for row in found}
+    shared = -1 if run.forked_step is None else run.forked_step
+    for seq, done in journal.calls.items():
+        for call in done:
+            if call.kind == "redrive" and seq >= shared and (seq, call.epoch) not in kept:
+                yield f"call {seq}.{call.idx}: is a redrive, but no death is kept of step {seq} under epoch {call.epoch}"
     died = next((row for row in found if (row.seq, row.epoch) == (run.seq, run.epoch)), None)
     if run.status == Status.DEAD:
         if died is None or died.at != run.finished_at:
@@ -150,7 +168,7 @@ _SHARED = ("machine", "source", "event", "target", "epoch", "at", "guards", "act
 def _shared(sql: sa.Connection, journal: Journal) -> Iterator[str]:
     """What a fork shares with the run it was forked from, if that one is still there."""
     run = journal.run
-    if run.forked_from is None:
+    if run.forked_from is None or run.forked_step is None:
         return
     mine = t.transitions.c
     theirs = rows.TRANSITIONS.where(mine.run_id == run.forked_from, mine.seq <= run.forked_step)
