@@ -100,9 +100,14 @@ def _sources(payload: Mapping[str, Json], calls: Sequence[CallRecord]) -> Iterat
     ]
     for field, value in payload.items():
         if isinstance(value, str | list | dict) and value:
-            idx = next((idx for idx, parts in said if value in parts), None)
+            idx = next((idx for idx, parts in said if value in parts or _all_in(value, parts)), None)
             if idx is not None:
                 yield field, idx
+
+
+def _all_in(value: Json, parts: Sequence[Json]) -> bool:
+    """Whether a list was put together from what one call answered."""
+    return isinstance(value, list) and all(item in parts for item in value)
 
 
 def _parts(value: Json, depth: int = 6) -> Iterator[Json]:
