@@ -100,6 +100,8 @@ class Visit:
     """Calls that gave the run up, each with its lane."""
     slept: bool = False
     """Whether the handler waited on purpose: then another look at the same state may find the world changed."""
+    carried: int | None = None
+    """The step that began the visit, if a migration carried it on."""
     over: StoreError | None = None
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
@@ -132,6 +134,11 @@ class Visit:
         value = kind()
         setattr(self, name, value)
         return value
+
+    @property
+    def first(self) -> int:
+        """The step that began the visit: what keys of calls and child runs are made of, which no migration changes."""
+        return self.seq if self.carried is None else self.carried
 
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
@@ -181,8 +188,8 @@ class Visit:
         for call in calls:
             opened.remember(call)
         opened.hashes.extend(hashes)
-        if calls and calls[-1].idx >= len(calls):
-            opened.gaps.extend(sorted(set(range(calls[-1].idx)) - {call.idx for call in calls}))
+        if calls and (last := calls[-1].idx) >= len(calls):
+            opened.gaps.extend(sorted(set(range(last)) - {call.idx for call in calls}))
         for attempt in attempts:
             opened.tried.setdefault((bytes.fromhex(attempt.digest), attempt.occurrence), []).append(attempt)
         return opened
@@ -207,12 +214,11 @@ class Visit:
         digest = request_digest(kind, request, where)
         nth = occurrence = self.seen.get(digest, 0)
         self.seen[digest] = nth + 1
-        if self.redrives:
-            while (digest, occurrence) in self.retried:
-                occurrence += AGAIN
+        while self.redrives and (digest, occurrence) in self.retried:
+            occurrence += AGAIN
         self.made[(digest, occurrence)] = where
         # The key stays: a service that heard of the failed call after all knows the repetition by it.
-        return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, nth)
+        return digest, occurrence, idempotency_key(self.run_id, self.first, digest, nth)
 
     def recall(self, call: Call) -> Recorded | None:
         """The finished call with the same request and occurrence, if the journal has one.
@@ -275,7 +281,7 @@ class Visit:
                 continue
             message = f"{name} had begun when its time was over, and its outcome is unknown; the run moved on without it"
             error = InDoubt(message, kind=ErrorKind.IN_DOUBT, name=name)
-            key = idempotency_key(self.run_id, self.seq, digest, occurrence % AGAIN)
+            key = idempotency_key(self.run_id, self.first, digest, occurrence % AGAIN)
             call = Call(self, "tool", name, request, digest, occurrence, key, _never, _unknown)
             await self.record(call, Recorded(False, failed(error), Usage(), None, 1, name), self.clock.now())
 

@@ -60,7 +60,7 @@ class Family:
         request = canonical({"machine": definition.name, "input": json.loads(payload)})
         digest, occurrence, key = visit.identify("child", request)
         where = lane.current()
-        start_key = _start_key(visit.seq, key, where)
+        start_key = _start_key(visit.first, key, where)
         again = occurrence >= AGAIN
 
         async def perform(_call: Call) -> Reply:

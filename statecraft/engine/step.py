@@ -108,7 +108,7 @@ class Engine:
         visit, nursery = held.visit, self.services.nursery
         if nursery is not None and nested(held.definition.handlers[held.state]) and not visit.recorded:
             runs = await nursery.of(held.id)
-            visit.has_children = any((run.key or "").startswith(of_visit(held.seq)) for run in runs)
+            visit.has_children = any((run.key or "").startswith(of_visit(visit.first)) for run in runs)
 
     def _warn(self, held: Held, now: int) -> None:
         """Report a budget warning that no row takes here, once while the run is held."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from statecraft.machine.data import appended
 from statecraft.machine.event import SYSTEM_EVENTS, event_name
 from statecraft.machine.table import Declaration, DeclaredState, is_operators
 from statecraft.records import Json
@@ -43,6 +44,7 @@ def specification(declaration: Declaration) -> dict[str, Json]:
             for row in declaration.rows
         ],
         "data": declaration.data.model_json_schema(),
+        "append": list(appended(declaration.data)),
         "events": {
             event_name(event): event.model_json_schema() for event in declaration.own_events if event not in SYSTEM_EVENTS
         },
@@ -60,7 +62,7 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
     Texts for people (docstrings, titles, descriptions) do not count: rewording one must not strand the runs in flight.
     """
     counted = {
-        **spec,
+        **{key: value for key, value in spec.items() if key != "append" or value},
         "format": _FORMAT,
         "edges": [list(edge) for edge in edges],
         "states": [{key: value for key, value in state.items() if key != "doc"} for state in spec["states"]],

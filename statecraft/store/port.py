@@ -34,6 +34,7 @@ from statecraft.store.outbox import Outbox, Telling
 from statecraft.store.questions import CallReview, Decide
 from statecraft.store.redrive import Death, Drop, Redrive
 from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
+from statecraft.store.versions import Migrate, Version
 
 __all__ = [
     "Adjust",
@@ -56,6 +57,7 @@ __all__ = [
     "Loaded",
     "MachineSpec",
     "MessageNode",
+    "Migrate",
     "Move",
     "Park",
     "PauseSchedule",
@@ -72,6 +74,7 @@ __all__ = [
     "Start",
     "Store",
     "Transition",
+    "Version",
     "Write",
 ]
 
@@ -206,6 +209,7 @@ Write = (
     | Decide
     | Drop
     | Redrive
+    | Migrate
     | ScheduleWrite
     | Beat
     | Telling
@@ -232,7 +236,7 @@ class Loaded:
     events: frozenset[str]
     """Names of the events that ever moved this run."""
     entered_at: int
-    """When the current state was entered."""
+    """When the current visit began."""
     hash: bytes
     """Hash of the last transition."""
     usage: Usage
@@ -254,7 +258,10 @@ class Loaded:
     reviews: tuple[ReviewRecord, ...] = ()
     """Questions about calls of the current visit, decided or not, in order of rounds."""
     extra_steps: int = 0
-    """Steps that redrives granted beyond the machine's `max_steps`."""
+    """Steps that do not count against the machine's `max_steps`: granted by redrives, or made by migrations."""
+    first: int | None = None
+    """The step that began the current visit, if migrations carried it on to the last one; its calls, attempts and reviews
+    are of all steps from there on."""
 
 
 class Store(Outbox, Protocol):
@@ -357,6 +364,10 @@ class Store(Outbox, Protocol):
     async def blob(self, hash: bytes) -> str: ...
     async def spec(self, fingerprint: str) -> MachineSpec:
         """A registered definition. Raises `NotFound`."""
+        ...
+
+    async def versions(self, names: Sequence[str]) -> list[Version]:
+        """All definitions of the machines with these names, in the order in which they were registered."""
         ...
 
     async def verify(self, run_id: bytes) -> list[str]:

@@ -14,6 +14,7 @@ from statecraft.store import fleet
 from statecraft.store import tables as t
 from statecraft.store.merging import Merge, first, last, ordered, summed
 from statecraft.store.upsert import Upsert, insert_or_leave, insert_or_replace, insert_or_update
+from statecraft.store.visits import of_open_visit
 
 Row = tuple[Any, ...]
 
@@ -169,6 +170,13 @@ HAND_BACK = _update("hand back", _HEAD, _held(Status.RUNNING), _ONE_LESS)
 DIE = _update("die", _HEAD, _held(Status.RUNNING), _SO_FAR)
 REVIVE = _update("revive", ("seq", "state", *_HEAD, "deadline_at", "extra_steps"), _held(Status.DEAD))
 """A dead run is ready again, or moved by an operator."""
+MIGRATE = _update(
+    "migrate",
+    ("machine", "seq", "state", "updated_at", "extra_steps"),
+    _held(Status.RUNNING, Status.WAITING, Status.DEAD),
+    _SO_FAR,
+)
+"""A run goes on under another definition, whoever holds it."""
 DEGRADE = Statement(
     "degrade",
     sa.update(t.runs).values(degraded=sa.literal_column("1")).where(t.runs.c.run_id == sa.bindparam("of_run_id")),
@@ -281,7 +289,7 @@ def _child_ended() -> sa.ColumnElement[bool]:
 
 def _decided() -> sa.ColumnElement[bool]:
     asked = t.call_reviews.c
-    same = (asked.run_id == t.runs.c.run_id, asked.seq == t.runs.c.seq, asked.decided_epoch == t.runs.c.epoch)
+    same = (asked.run_id == t.runs.c.run_id, of_open_visit(asked.seq), asked.decided_epoch == t.runs.c.epoch)
     return sa.and_(*_of(t.runs, "run_id"), sa.select(asked.seq).where(*same).exists())
 
 
@@ -374,7 +382,7 @@ MISSED = _errand(
 )
 
 IN_ORDER = (
-    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, DECISION, SNAPSHOT, CALL, NOTED,
+    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, MIGRATE, DECISION, SNAPSHOT, CALL, NOTED,
     ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, BEGIN, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
     ADJUST, WAKE, WAKE_PARENT, WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
     TELL, TELL_END, TELL_MARK, DELIVER, CARRY, CARRIED, MISSED,

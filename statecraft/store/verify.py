@@ -13,6 +13,7 @@ from statecraft.store import chain, rows
 from statecraft.store import tables as t
 from statecraft.store.claims import head
 from statecraft.store.reads import conversation
+from statecraft.store.versions import MIGRATED
 
 Visits = dict[int, list[rows.Row]]
 """Calls by the step whose visit they belong to."""
@@ -30,7 +31,7 @@ def verify(sql: sa.Connection, run_id: bytes) -> list[str]:
         visits.setdefault(call.seq, []).append(call)
     return [
         *_texts(sql, run_id),
-        *_calls(visits, ended=len(links) - 1),
+        *_calls(visits, ended={link.seq - 1 for link in links if link.event != MIGRATED}),
         *_messages(sql, visits),
         *_links(run_id, links, visits),
         *_head(run, links),
@@ -57,12 +58,13 @@ def _links(run_id: bytes, links: Sequence[rows.Row], visits: Visits) -> Iterator
         previous, stood = link.hash, link.target
 
 
-def _calls(visits: Visits, *, ended: int) -> Iterator[str]:
-    """`ended`: how many visits a move has ended. In the one that goes on, a number may be open: of calls made side by
-    side, the store may have refused one and kept a later one. The visit's next call takes that number."""
+def _calls(visits: Visits, *, ended: set[int]) -> Iterator[str]:
+    """`ended`: the visits that a move has ended. In one that goes on, a number may be open: of calls made side by side,
+    the store may have refused one and kept a later one. The visit's next call takes that number, unless a migration
+    carried the visit on."""
     for seq, done in visits.items():
         for idx, call in enumerate(done):
-            if call.idx != idx and seq < ended:
+            if call.idx != idx and seq in ended:
                 yield f"call {seq}.{idx}: missing"
                 break
             if call.request is None or call.result is None:

@@ -27,6 +27,7 @@ from statecraft.store.port import (
     Drop,
     Head,
     MachineSpec,
+    Migrate,
     Move,
     Park,
     Redrive,
@@ -73,6 +74,7 @@ ALONE = (
     MachineSpec,
     Redrive,
     Drop,
+    Migrate,
     *get_args(ScheduleWrite),
     *get_args(Telling),
 )

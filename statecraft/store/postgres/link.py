@@ -64,7 +64,7 @@ class Link:
     @property
     def sql(self) -> sa.Connection:
         if self._sql is None:
-            self._connect()
+            self._reconnect(None)
         self._flush()
         return cast(sa.Connection, self._sql)
 
