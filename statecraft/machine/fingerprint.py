@@ -73,7 +73,7 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
 
 
 def _state(state: DeclaredState) -> dict[str, Json]:
-    found = {
+    found: dict[str, Json] = {
         "name": state.name,
         "kind": state.kind,
         "ok": state.ok,
