@@ -86,7 +86,7 @@ def _wider(declaration: Declaration) -> dict[str, Json]:
 
 
 def _state(state: DeclaredState) -> dict[str, Json]:
-    found = {
+    found: dict[str, Json] = {
         "name": state.name,
         "kind": state.kind,
         "ok": state.ok,
