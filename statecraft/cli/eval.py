@@ -96,9 +96,7 @@ async def _run(session: Session, found: Found, suite: Suite, since: datetime | N
             said = click.style("passed", fg="green") if tried.passed else click.style("FAILED", fg="red")
             session.screen.say(f"  {number}/{total} {said}  {name}{dim('  recalled') if tried.recalled else ''}")
 
-    async with Runtime(
-        database.url, machines=suite.machines, llm=models.llm, settings=settings, migrate=database.migrate
-    ) as rt:
+    async with Runtime(database.url, machines=suite.machines, llm=models.llm, settings=settings, migrate=database.migrate) as rt:
         try:
             return await suite.run(rt, since=since, mark=models.mark, told=told)
         except asyncio.CancelledError:
@@ -135,7 +133,8 @@ def conclude(session: Session, found: Found, report: Report, wanted: Wanted, bas
 
 def failures(report: Report, wanted: Wanted, comparison: Comparison | None) -> list[str]:
     """Why the evaluation as a whole failed. A baseline or a bar takes the place of the demand that every case passes."""
-    reasons = [str(change) for change in comparison.regressions] if comparison is not None else []
+    worse = comparison.regressions if comparison is not None else ()
+    reasons = [f"{count(len(worse), 'regression')} since {wanted.baseline}"] if worse else []
     if wanted.fail_under is not None and report.rate < wanted.fail_under:
         reasons.append(f"{report.rate:.1%} of the trials passed, less than {wanted.fail_under:.1%}")
     if comparison is None and wanted.fail_under is None and not report.passed:
