@@ -129,7 +129,7 @@ def _asks_another(found: Found) -> bool:
 
 def _judge(found: Found) -> LLM:
     hook = found.hook("judge")
-    assert hook is not None  # noqa: S101
+    assert hook is not None
     return _model(hook, found)
 
 

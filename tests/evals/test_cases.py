@@ -12,7 +12,11 @@ from statecraft.errors import ConfigError
 from statecraft.evals import Case, Ends, Exact, Suite, read_cases
 from tests.evals.oracle import Approved, Modified, Question, case, oracle
 
-TWO = '{"input": {"question": "a?"}, "expect": {"state": "told"}, "name": "first", "tags": ["x"]}\n\n// later\n{"input": {"question": "b?"}}\n'
+TWO = """{"input": {"question": "a?"}, "expect": {"state": "told"}, "name": "first", "tags": ["x"]}
+
+// later
+{"input": {"question": "b?"}}
+"""
 
 
 def test_json_lines_are_read_with_the_place_of_each_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +116,7 @@ def test_decisions_may_be_values_or_names_with_fields() -> None:
             {"question": "a?"},
             decisions={
                 "checking": [Modified(answer="b"), Approved()],
-                "look_up": [Approve(), Reject(reason="rejected by the case")],
+                "look_up": [Approve(), Reject("rejected by the case")],
             },
         ),
         Case(
