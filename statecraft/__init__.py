@@ -61,6 +61,8 @@ if TYPE_CHECKING:
         VisitsExhausted,
     )
     from statecraft.machine.joins import any_of, collect, first
+    from statecraft.machine.migration import Migration
+    from statecraft.machine.properties import always, eventually, never
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
@@ -121,6 +123,7 @@ _HOME = {
         "Data",
     ),
     "machine.declare": ("Machine",),
+    "machine.migration": ("Migration",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",
@@ -141,6 +144,11 @@ _HOME = {
         "any_of",
         "collect",
         "first",
+    ),
+    "machine.properties": (
+        "always",
+        "eventually",
+        "never",
     ),
     "machine.state": ("Ask",),
     "records": (
@@ -204,6 +212,7 @@ __all__ = [
     "LoopPolicy",
     "Looped",
     "Machine",
+    "Migration",
     "Modify",
     "OperatorEvent",
     "Outcome",
@@ -233,13 +242,16 @@ __all__ = [
     "Tool",
     "Usage",
     "VisitsExhausted",
+    "always",
     "any_of",
     "collect",
     "days",
+    "eventually",
     "first",
     "hours",
     "machine_tool",
     "minutes",
+    "never",
     "run",
     "seconds",
     "tool",

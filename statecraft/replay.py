@@ -18,7 +18,7 @@ from statecraft.clock import Clock, Timeout, stamp
 from statecraft.engine.context import StepRun
 from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
-from statecraft.engine.held import Held
+from statecraft.engine.held import MIGRATED, Held
 from statecraft.engine.jsonable import to_json
 from statecraft.engine.live import Hub
 from statecraft.engine.loop import MOVES
@@ -27,7 +27,7 @@ from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
-from statecraft.machine.event import Event, OperatorEvent, event_name
+from statecraft.machine.event import Event, OperatorEvent, Rewritten, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import CallRecord, ReviewRecord, TransitionRecord, Usage
 from statecraft.store.port import Store
@@ -152,8 +152,10 @@ class _Visits:
 
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
         """Re-execute one visit; None if it agrees with the move that ended it."""
-        recorded = await self.store.calls(held.run_id, held.seq)
+        recorded = await self._recorded(held)
         of_moves = move.event == "loop_detected" and move.payload.get("what") == MOVES
+        if issubclass(self.definition.events[move.event], Rewritten):
+            return None  # No handler and no row made it.
         by_operator = issubclass(self.definition.events[move.event], OperatorEvent)
         if of_moves or by_operator or (move.event in BOUNDS and not _of_a_call(move, recorded)):
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
@@ -175,10 +177,15 @@ class _Visits:
         if stack.unknown is not None or answer is None:
             return await self._unknown(held, stack, recorded)
         stack.used |= held.visit.retried if held.visit.redrives else set()
-        if (left := _unused(stack, recorded)) is not None:
+        if (left := _unused(stack, recorded, held.seq)) is not None:
             what = f"recorded call {left.idx} ({left.kind} {left.name}) was not made"
             return Divergence(held.seq, held.state, left.idx, what, await self._said(left), "no such call")
         return await self._compare(held, move, review, answer)
+
+    async def _recorded(self, held: Held) -> list[CallRecord]:
+        """The calls of the visit, those of the steps included from which a migration carried it on."""
+        steps = range(held.visit.first, held.seq + 1)
+        return [call for seq in steps for call in await self.store.calls(held.run_id, seq)]
 
     def _model(self, recorded: Sequence[CallRecord]) -> LLM:
         """The runtime's model, unless the visit asked others: which model is at hand today is not a matter of the code."""
@@ -221,7 +228,7 @@ class _Visits:
         return None
 
     async def _unknown(self, held: Held, stack: _Recorded, recorded: Sequence[CallRecord]) -> Divergence:
-        call, left = stack.unknown, _unused(stack, recorded)
+        call, left = stack.unknown, _unused(stack, recorded, held.seq)
         asked = (
             "an unknown call"
             if call is None
@@ -250,23 +257,30 @@ def _of_a_call(move: TransitionRecord, recorded: Sequence[CallRecord]) -> bool:
     return any(not call.ok and call.result.get("message") == move.payload.get("message") for call in recorded)
 
 
-def _unused(stack: _Recorded, recorded: Sequence[CallRecord]) -> CallRecord | None:
+def _unused(stack: _Recorded, recorded: Sequence[CallRecord], step: int) -> CallRecord | None:
+    """The first call that was not made again, of those of this step: the ones before a migration another handler made."""
     made = stack.used | stack.left
-    return next((c for c in recorded if c.kind != REDRIVE and (bytes.fromhex(c.digest), c.occurrence) not in made), None)
+    of_step = (c for c in recorded if c.kind != REDRIVE and c.seq == step)
+    return next((c for c in of_step if (bytes.fromhex(c.digest), c.occurrence) not in made), None)
 
 
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:
-    """Re-execute every finished visit of a run with the code of today, up to the first divergence."""
+    """Re-execute every finished visit of a run with the code of today, up to the first divergence. What came before the
+    last migration was made by another definition, and is not looked at."""
     history = await store.history(run_id)
     reviews = {review.seq: review for review in await store.reviews(run_id) if review.kind == "state"}
     visits = _Visits(store, definition, services)
-    held = _begin(store, clock, definition, history[0])
-    for move in history[1:]:
-        divergence = _known(definition, held, move) or await visits.run(held, move, reviews.get(held.seq))
+    begun = max((move.seq for move in history if move.event == MIGRATED), default=0)
+    held = _begin(store, clock, definition, history[begun])
+    for move in history[begun + 1 :]:
+        review = reviews.get(held.seq)
+        if begun and review is not None and review.requested_at <= history[begun].at:
+            review = None  # Another handler asked, and the migration kept the question.
+        divergence = _known(definition, held, move) or await visits.run(held, move, review)
         if divergence is not None:
-            return Replay(held.id, held.seq, visits.calls, divergence)
+            return Replay(held.id, held.seq - begun, visits.calls, divergence)
         _follow(store, clock, held, move)
-    return Replay(held.id, held.seq, visits.calls, None)
+    return Replay(held.id, held.seq - begun, visits.calls, None)
 
 
 def _known(definition: Definition, held: Held, move: TransitionRecord) -> Divergence | None:
@@ -292,24 +306,26 @@ def _after(held: Held, move: TransitionRecord) -> Any:
 
 
 def _begin(store: Store, clock: Clock, definition: Definition, start: TransitionRecord) -> Held:
+    """The run as its start, or its last migration, left it."""
+    told = dict(start.payload)
+    migrated = start.event == MIGRATED
     try:
-        data = definition.data_type.model_validate_json(json.dumps(dict(start.payload)))
+        data = definition.data_type.model_validate_json(json.dumps(told["data"] if migrated else told))
     except ValueError as error:
         raise StatecraftError(f"run {start.run_id}: its input no longer fits {definition.data_type.__name__}: {error}") from error
     run_id = bytes.fromhex(start.run_id)
-    visit = Visit(store, clock, run_id, 0, start.epoch)
-    at = stamp(start.at)
+    visit = Visit(store, clock, run_id, start.seq, start.epoch, carried=told["first"] if migrated else None)
     return Held(
         definition,
         0,
         run_id,
         start.epoch,
-        0,
+        start.seq,
         start.target,
         data,
-        {start.target: 1},
+        dict(told["visits"]) if migrated else {start.target: 1},
         {start.event},
-        at,
+        told["entered_at"] if migrated else stamp(start.at),
         None,
         b"",
         Usage(),
@@ -322,6 +338,7 @@ def _follow(store: Store, clock: Clock, held: Held, move: TransitionRecord) -> N
     """Take the recorded move into memory."""
     held.data = _after(held, move)
     held.seq, held.state, held.entered_at = move.seq, move.target, stamp(move.at)
-    held.visits[move.target] = held.visits.get(move.target, 0) + 1
+    if not issubclass(held.definition.events[move.event], Rewritten):
+        held.visits[move.target] = held.visits.get(move.target, 0) + 1
     held.events.add(move.event)
     held.visit = Visit(store, clock, held.run_id, move.seq, move.epoch)

@@ -35,6 +35,7 @@ from statecraft.errors import (
     RunHeld,
     WaitTimeout,
 )
+from statecraft.forking import Forking
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
 from statecraft.looking import raw_id, settled
@@ -51,7 +52,7 @@ from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
 from statecraft.schedules.face import Scheduling
 from statecraft.schedules.firing import Firing, Known
-from statecraft.store import open_store, port
+from statecraft.store import chain, open_store, port
 from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
@@ -61,7 +62,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Scheduling, Redriving):
+class Runtime(Scheduling, Redriving, Forking):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
@@ -163,7 +164,7 @@ class Runtime(Scheduling, Redriving):
     async def _rescue(self) -> None:
         """Take over the runs of our machines whose holder was a process of this machine that is gone."""
         for run in await self._store.runs(RunFilter(status=Status.RUNNING, limit=10_000)):
-            if run.fingerprint in self._numbers and self._worker.free > 0:
+            if self._worker.hosting.taker(run) is not None and self._worker.free > 0:
                 await self._take_over(run)
 
     async def _take_over(self, run: RunRecord) -> None:
@@ -207,7 +208,7 @@ class Runtime(Scheduling, Redriving):
         drive = not detach and self.settings.take != "none"
         hold = drive and begins <= now and self._may_hold(definition, queue)
         begun = port.Start(
-            first(definition, number, self._ids.run_id(now), now, payload, int(hold)),
+            first(definition, number, self._ids.run_id(now), now, payload, int(hold), chain.origin(key, tenant)),
             port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else head_until(now, begins),
             key,
             None if definition.deadline is None else begins + micros(definition.deadline),
@@ -297,7 +298,7 @@ class Runtime(Scheduling, Redriving):
         """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        status = await decisions.decide(self._store, self._clock, definition, raw, event, by)
+        status = await decisions.decide(self._store, self._clock, definition, raw, event, by, self._bring)
         if status is Status.READY and self.settings.take != "none":
             self._worker.look_after(raw)
         if status.closed:
@@ -315,7 +316,7 @@ class Runtime(Scheduling, Redriving):
         """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        await verdict.record(self._store, self._clock, definition, raw, decision, by, review)
+        await verdict.record(self._store, self._clock, definition, raw, decision, by, review, self._bring)
         if self.settings.take != "none":
             self._worker.look_after(raw)
         self._worker.signal(raw)

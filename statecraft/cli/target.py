@@ -39,17 +39,32 @@ def load_target(text: str) -> Target:
 
     Raises `ConfigError` naming what is wrong with it, or the `DefinitionError` of a machine that is not sound.
     """
-    if text in SHIPPED:
-        return _pick(text, shipped_module(text), text)
-    return _pick(text, *load_module(text))
+    module, name = load_module(text)
+    return _pick(text, module, name)
+
+
+def load_targets(text: str) -> list[Target]:
+    """The machine that a TARGET names; all of its module, in order, for one that names none. Raises like `load_target`."""
+    from statecraft.machine.declare import Machine
+
+    module, name = load_module(text)
+    if name:
+        return [_pick(text, module, name)]
+    names: dict[Machine[Any], str] = {}
+    for key, value in vars(module).items():
+        if isinstance(value, Machine):
+            names.setdefault(value, key)
+    return [_pick(f"{text}:{key}", module, key) for key in names.values()] or [_pick(text, module, "")]
 
 
 def load_module(text: str) -> tuple[ModuleType, str]:
-    """The module that a TARGET names, and the name behind its colon, if there is one. Raises `ConfigError`."""
+    """The module of a TARGET, and the name behind its colon, if there is one. Raises `ConfigError`."""
+    if text in SHIPPED:
+        return shipped_module(text), text
     place, colon, name = text.rpartition(":")
     if not colon or not name or (os.name == "nt" and name.startswith(("\\", "/"))):
         place, name = text, ""
-    return (_from_file(Path(place)) if place.endswith(".py") else _from_import(place)), name
+    return _from_file(Path(place)) if place.endswith(".py") else _from_import(place), name
 
 
 def shipped_module(name: str) -> ModuleType:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from statecraft.machine.data import appended
 from statecraft.machine.event import SYSTEM_EVENTS, event_name
 from statecraft.machine.table import Declaration, DeclaredState, is_operators
 from statecraft.records import Json
@@ -43,6 +44,7 @@ def specification(declaration: Declaration) -> dict[str, Json]:
             for row in declaration.rows
         ],
         "data": declaration.data.model_json_schema(),
+        "append": list(appended(declaration.data)),
         "events": {
             event_name(event): event.model_json_schema() for event in declaration.own_events if event not in SYSTEM_EVENTS
         },
@@ -60,7 +62,7 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
     Texts for people (docstrings, titles, descriptions) do not count: rewording one must not strand the runs in flight.
     """
     counted = {
-        **spec,
+        **{key: value for key, value in spec.items() if key != "append" or value},
         "format": _FORMAT,
         "edges": [list(edge) for edge in edges],
         "states": [{key: value for key, value in state.items() if key != "doc"} for state in spec["states"]],
@@ -82,6 +84,8 @@ def _state(state: DeclaredState) -> dict[str, Json]:
         **({"children": [machine.name for machine in state.children]} if state.children else {}),
         "doc": state.doc,
     }
+    if (cap := state.per_visit) is not None:  # Only where it is given, so that the fingerprints of older machines stay.
+        found["per_visit"] = {unit: limit for unit, limit in cap.described().items() if unit in cap.limits}
     return found if state.budget is None else {**found, "budget": state.budget.described()}
 
 
