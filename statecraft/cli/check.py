@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from statecraft import __version__
+from statecraft.cli.against import check_against
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import dim, strong, table
@@ -36,12 +37,15 @@ class Fact:
 
 @click.command(cls=Verb)
 @click.argument("target", required=False)
+@click.option("--against", metavar="URL", help="Could the runs in flight in this database go on under TARGET?")
 @click.pass_obj
-def check(session: Session, target: str | None) -> Exit:
+def check(session: Session, target: str | None, against: str | None) -> Exit:
     """Check TARGET's definition: every finding, with its fix. Without TARGET, check this environment.
 
     Exit code 1 if something is wrong.
     """
+    if against is not None:
+        return check_against(session, target, against)
     return check_machine(session, target) if target else check_environment(session)
 
 

@@ -63,7 +63,8 @@ class Story:
         world.sound()
         if "runs" not in world.tables() or not (heads := world.ask("SELECT machine, extra_steps, seq FROM runs")):
             return
-        (machine, extra, seq), names = heads[0], dict(world.ask("SELECT machine, version FROM machines"))
+        machine, extra, seq = heads[0]
+        names: dict[int, str] = dict(world.ask("SELECT machine, version FROM machines"))  # type: ignore[arg-type]
         rows = world.ask("SELECT seq, machine, payload FROM transitions WHERE event = 'migrated'")
         last = world.ask(f"SELECT machine FROM transitions WHERE seq = {seq}")
         assert last == [(machine,)]
