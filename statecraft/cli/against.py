@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from statecraft.cli.check import finding_lines
 from statecraft.cli.config import Database, as_url
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
@@ -137,8 +138,6 @@ def findings(groups: list[Group]) -> list[Finding]:
 
 
 def _tell(session: Session, definition: Definition, place: str, groups: list[Group]) -> Exit:
-    from statecraft.cli.check import finding_lines
-
     stranded = sum(group.count for group in groups if group.fate == "stranded")
     every = sum(group.count for group in groups)
     if session.screen.as_json:

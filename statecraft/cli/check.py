@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 
 from statecraft import __version__
-from statecraft.cli.against import check_against
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import dim, strong, table
@@ -45,6 +44,8 @@ def check(session: Session, target: str | None, against: str | None) -> Exit:
     Exit code 1 if something is wrong.
     """
     if against is not None:
+        from statecraft.cli.against import check_against
+
         return check_against(session, target, against)
     return check_machine(session, target) if target else check_environment(session)
 

@@ -109,9 +109,7 @@ async def test_a_child_run_that_was_waited_for_is_waited_for_still(world: World)
         (kid,) = [each for each in await rt.runs() if each.parent == run.id]
     alone = release(walk, "riding", MOVE)
     async with world.open(alone, gate=gate) as rt:
-        with pytest.raises(
-            VersionMismatch, match=r"its child run .* of leg is under way, and riding"
-        ):
+        with pytest.raises(VersionMismatch, match=r"its child run .* of leg is under way, and riding"):
             await rt.data(run.id)
     async with world.open(new, gate=gate) as rt:
         await rt._worker.claim(bytes.fromhex(run.id))
