@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from statecraft.machine.joins import any_of, collect, first
     from statecraft.machine.migration import Migration
+    from statecraft.machine.properties import always, eventually, never
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
     from statecraft.replay import Divergence, Replay
@@ -143,6 +144,11 @@ _HOME = {
         "any_of",
         "collect",
         "first",
+    ),
+    "machine.properties": (
+        "always",
+        "eventually",
+        "never",
     ),
     "machine.state": ("Ask",),
     "records": (
@@ -236,13 +242,16 @@ __all__ = [
     "Tool",
     "Usage",
     "VisitsExhausted",
+    "always",
     "any_of",
     "collect",
     "days",
+    "eventually",
     "first",
     "hours",
     "machine_tool",
     "minutes",
+    "never",
     "run",
     "seconds",
     "tool",

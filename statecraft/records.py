@@ -90,7 +90,7 @@ class Draw:
     """A budget that a run's calls draw on: its own, a state's, an ancestor's, or a tenant's."""
 
     meter: str
-    """Name of its meters, without the unit: `run:<id>`, `state:<id>:<name>` or `tenant:<name>:<window>`."""
+    """Name of its meters, without the unit: `run:<id>`, `state:<id>:<name>`, `visit:<id>:<step>` or `tenant:<name>:<window>`."""
     limits: Mapping[str, int]
     """What it allows, by unit: `tokens`, `money` (billionths of a dollar), `calls`, `until` (an instant, microseconds)."""
 

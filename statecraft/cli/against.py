@@ -6,7 +6,7 @@ is what would happen.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,7 +16,7 @@ from statecraft.cli.config import Database, as_url
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import count, strong
-from statecraft.cli.target import load_target
+from statecraft.cli.target import load_targets
 from statecraft.cli.verb import Session, must_exist
 from statecraft.clock import SystemClock
 from statecraft.engine.migrating import hosts, prepare
@@ -51,18 +51,37 @@ class Group:
     """Examples."""
 
 
-def check_against(session: Session, text: str | None, url: str) -> Exit:
-    """Write what would become of the runs in flight. Exit code 1 if any could not go on. Raises `ConfigError`."""
-    if text is None:
-        raise ConfigError("check --against URL looks at the runs of one machine: name its TARGET")
-    definition = load_target(text).machine.definition
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What would become of the runs of one machine."""
+
+    definition: Definition
+    place: str
+    groups: list[Group]
+
+    def of(self, fate: str) -> int:
+        """How many runs have this fate."""
+        return sum(group.count for group in self.groups if group.fate == fate)
+
+    def described(self) -> dict[str, object]:
+        """For programs."""
+        known = {"machine": self.definition.name, "version": self.definition.version, "fingerprint": self.definition.fingerprint}
+        counts = {"in_flight": sum(group.count for group in self.groups), "stranded": self.of("stranded")}
+        return {**known, **counts, "groups": self.groups}
+
+
+def check_against(session: Session, targets: Sequence[str], url: str) -> Exit:
+    """Write what would become of the runs in flight of each machine. Exit code 1 if any could not go on. Raises `ConfigError`."""
+    definitions = [target.machine.definition for text in targets for target in load_targets(text)]
+    if not definitions:
+        raise ConfigError("check --against URL looks at the runs of machines: name their TARGETs")
     database = Database(as_url(url), "--against")
     must_exist(database)
 
     async def main() -> Exit:
         async with _store(database) as store:
-            groups = await in_flight(store, definition)
-        return _tell(session, definition, shown(database.url), groups)
+            found = [Upgrade(each, shown(database.url), await in_flight(store, each)) for each in definitions]
+        return _tell(session, found)
 
     return run_async(main)
 
@@ -137,20 +156,24 @@ def findings(groups: list[Group]) -> list[Finding]:
     ]
 
 
-def _tell(session: Session, definition: Definition, place: str, groups: list[Group]) -> Exit:
-    stranded = sum(group.count for group in groups if group.fate == "stranded")
-    every = sum(group.count for group in groups)
+def _tell(session: Session, upgrades: list[Upgrade]) -> Exit:
+    stranded = any(each.of("stranded") for each in upgrades)
     if session.screen.as_json:
-        known = {"machine": definition.name, "version": definition.version, "fingerprint": definition.fingerprint}
-        session.screen.emit({**known, "in_flight": every, "stranded": stranded, "groups": groups, "hosted": not stranded})
+        told = [each.described() for each in upgrades]
+        session.screen.emit({**(told[0] if len(told) == 1 else {}), "hosted": not stranded, "machines": told})
         return Exit.FAILED if stranded else Exit.DONE
-    for line in finding_lines(findings(groups)):
-        session.screen.data(line)
-    for group in groups:
+    for upgrade in upgrades:
+        for line in (*finding_lines(findings(upgrade.groups)), *_lines(upgrade)):
+            session.screen.data(line)
+    return Exit.FAILED if stranded else Exit.DONE
+
+
+def _lines(upgrade: Upgrade) -> Iterator[str]:
+    for group in upgrade.groups:
         if group.fate == "migrates":
             where = group.state if group.state == group.target else f"{group.state}, then {group.target}"
-            session.screen.data(f"{count(group.count, 'run')} of version {group.version} would migrate: in {where}")
-    same = sum(group.count for group in groups if group.fate == "same")
-    verdict = f"{count(every, 'run')} in flight at {place}: {same} of this definition, {every - same - stranded} would migrate"
-    session.screen.data(f"{strong(definition.name)} version {definition.version}: {verdict}, {stranded} could not go on")
-    return Exit.FAILED if stranded else Exit.DONE
+            yield f"{count(group.count, 'run')} of version {group.version} would migrate: in {where}"
+    name, version = strong(upgrade.definition.name), upgrade.definition.version
+    same, migrating, stranded = (upgrade.of(fate) for fate in ("same", "migrates", "stranded"))
+    verdict = f"{same} of this definition, {migrating} would migrate, {stranded} could not go on"
+    yield f"{name} version {version}: {count(same + migrating + stranded, 'run')} in flight at {upgrade.place}: {verdict}"

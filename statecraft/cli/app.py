@@ -16,6 +16,7 @@ from statecraft.cli.check import check
 from statecraft.cli.demo import demo
 from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
+from statecraft.cli.eval import evaluate
 from statecraft.cli.exits import Exit
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
@@ -80,7 +81,7 @@ SECTIONS = {
     "Run": ("demo", "start", "worker"),
     "Look": ("runs", "show", "watch", "stats", "alerts"),
     "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
-    "Make": ("check", "diagram"),
+    "Make": ("check", "diagram", "eval"),
     "Keep": ("migrate",),
 }
 
@@ -113,6 +114,7 @@ for _verb in (
     schedule,
     check,
     diagram,
+    evaluate,
     migrate,
 ):
     app.add_command(_verb)

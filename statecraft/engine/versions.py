@@ -70,9 +70,7 @@ def _bounds(before: Json, after: Json) -> Iterator[str]:
 def _changed(before: Json, after: Json, left_out: frozenset[str]) -> list[str]:
     # What an older release of the library did not write down has no value.
     return [
-        key
-        for key in sorted({*before, *after})
-        if key not in left_out and (before.get(key) or None) != (after.get(key) or None)
+        key for key in sorted({*before, *after}) if key not in left_out and (before.get(key) or None) != (after.get(key) or None)
     ]
 
 

@@ -40,6 +40,8 @@ class StateSpec:
     doc: str = ""
     budget: Budget | None = None
     """What all visits of it in one run may spend."""
+    per_visit: Budget | None = None
+    """What each visit may spend."""
 
 
 @dataclass(frozen=True, slots=True)

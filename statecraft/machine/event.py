@@ -147,7 +147,7 @@ class BudgetExhausted(Failure):
     unit: str = "tokens"
     """`tokens`, `money` (dollars), `calls`, or `wall` (seconds)."""
     scope: str = "run"
-    """Whose budget: `run`, `state`, `parent` (of a run that this one is a child of), or `tenant`."""
+    """Whose budget: `run`, `state`, `visit`, `parent` (of a run that this one is a child of), or `tenant`."""
 
 
 class StateTimeout(Failure):

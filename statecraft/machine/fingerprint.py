@@ -84,6 +84,8 @@ def _state(state: DeclaredState) -> dict[str, Json]:
         **({"children": [machine.name for machine in state.children]} if state.children else {}),
         "doc": state.doc,
     }
+    if (cap := state.per_visit) is not None:  # Only where it is given, so that the fingerprints of older machines stay.
+        found["per_visit"] = {unit: limit for unit, limit in cap.described().items() if unit in cap.limits}
     return found if state.budget is None else {**found, "budget": state.budget.described()}
 
 

@@ -59,7 +59,8 @@ def test_the_agents_work_from_where_the_wheel_puts_them(unpacked: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_the_wheel_names_its_licence_and_its_command(unpacked: Path) -> None:
+def test_the_wheel_names_its_licence_its_command_and_its_plugin(unpacked: Path) -> None:
     [info] = unpacked.glob("*.dist-info")
     assert "License-Expression: MIT" in (info / "METADATA").read_text()
     assert "statecraft = statecraft.cli:main" in (info / "entry_points.txt").read_text()
+    assert "[pytest11]\nstatecraft = statecraft.testing.plugin" in (info / "entry_points.txt").read_text()
