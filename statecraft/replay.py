@@ -27,7 +27,7 @@ from statecraft.errors import InvalidPayload, StatecraftError
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
-from statecraft.machine.event import Event, OperatorEvent, event_name
+from statecraft.machine.event import Event, OperatorEvent, Rewritten, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import CallRecord, ReviewRecord, TransitionRecord, Usage
 from statecraft.store.port import Store
@@ -154,6 +154,8 @@ class _Visits:
         """Re-execute one visit; None if it agrees with the move that ended it."""
         recorded = await self._recorded(held)
         of_moves = move.event == "loop_detected" and move.payload.get("what") == MOVES
+        if issubclass(self.definition.events[move.event], Rewritten):
+            return None  # No handler and no row made it.
         by_operator = issubclass(self.definition.events[move.event], OperatorEvent)
         if of_moves or by_operator or (move.event in BOUNDS and not _of_a_call(move, recorded)):
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
@@ -336,6 +338,7 @@ def _follow(store: Store, clock: Clock, held: Held, move: TransitionRecord) -> N
     """Take the recorded move into memory."""
     held.data = _after(held, move)
     held.seq, held.state, held.entered_at = move.seq, move.target, stamp(move.at)
-    held.visits[move.target] = held.visits.get(move.target, 0) + 1
+    if not issubclass(held.definition.events[move.event], Rewritten):
+        held.visits[move.target] = held.visits.get(move.target, 0) + 1
     held.events.add(move.event)
     held.visit = Visit(store, clock, held.run_id, move.seq, move.epoch)

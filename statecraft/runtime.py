@@ -35,6 +35,7 @@ from statecraft.errors import (
     RunHeld,
     WaitTimeout,
 )
+from statecraft.forking import Forking
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
 from statecraft.looking import raw_id, settled
@@ -51,7 +52,7 @@ from statecraft.redriving import Redriving
 from statecraft.replay import Replay, replay
 from statecraft.schedules.face import Scheduling
 from statecraft.schedules.firing import Firing, Known
-from statecraft.store import open_store, port
+from statecraft.store import chain, open_store, port
 from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
@@ -61,7 +62,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Scheduling, Redriving):
+class Runtime(Scheduling, Redriving, Forking):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
@@ -207,7 +208,7 @@ class Runtime(Scheduling, Redriving):
         drive = not detach and self.settings.take != "none"
         hold = drive and begins <= now and self._may_hold(definition, queue)
         begun = port.Start(
-            first(definition, number, self._ids.run_id(now), now, payload, int(hold)),
+            first(definition, number, self._ids.run_id(now), now, payload, int(hold), chain.origin(key, tenant)),
             port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else head_until(now, begins),
             key,
             None if definition.deadline is None else begins + micros(definition.deadline),
