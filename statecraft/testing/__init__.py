@@ -14,12 +14,15 @@ from statecraft.testing.crash import KillAt, PointCounter
 from statecraft.testing.messages_api import EXPECTED, SCENARIOS, FakeMessagesAPI, Outage, answer, failure, in_turn, says
 
 if TYPE_CHECKING:
+    from statecraft.testing.crash_matrix import CrashReport, crash_everywhere
     from statecraft.testing.driving import Driven, drive
     from statecraft.testing.payloads import NoPayload
 
 _HOME = {
+    "CrashReport": "crash_matrix",
     "Driven": "driving",
     "NoPayload": "payloads",
+    "crash_everywhere": "crash_matrix",
     "drive": "driving",
 }
 """Where the names are that load with the engine and the store."""
@@ -27,6 +30,7 @@ _HOME = {
 __all__ = [
     "EXPECTED",
     "SCENARIOS",
+    "CrashReport",
     "Driven",
     "FakeMessagesAPI",
     "KillAt",
@@ -38,6 +42,7 @@ __all__ = [
     "Recorder",
     "ScriptedLLM",
     "answer",
+    "crash_everywhere",
     "drive",
     "failure",
     "in_turn",
