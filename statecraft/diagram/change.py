@@ -121,12 +121,12 @@ def _title(
     name = "" if before.name == after.name else f"{before.name} "
     lines = [Note(f"compared with {name}version {before.version}", "quiet")]
     marks: list[Mark] = [*states.values(), *rows.values()]
-    for tone in HUES:
+    for tone, hue in HUES.items():
         of_states = sum(mark.tone == tone for mark in states.values())
         of_rows = sum(mark.tone == tone for mark in rows.values())
         said = [count(n, what) for n, what in ((of_states, "state"), (of_rows, "row")) if n]
         if said:
-            lines.append(Note(f"{tone}: {', '.join(said)}", HUES[tone]))
+            lines.append(Note(f"{tone}: {', '.join(said)}", hue))
     said = [f"start was {before.start}"] if before.start != after.start else []
     said += [f"bounds: {' · '.join(after.facts)}, {words}" for words in _facts(before.facts, after.facts)]
     said += [f"{what} changed" for what in ("data", "events") if _canonical(old, what) != _canonical(new, what)]

@@ -56,7 +56,10 @@ PAGE = """<!doctype html>
 </main>
 <footer id="table" hidden>
 <h2>Steps</h2>
-<table><thead><tr><th>step</th><th>move</th><th>event</th><th>took</th><th>data</th></tr></thead><tbody id="steps"></tbody></table>
+<table>
+<thead><tr><th>step</th><th>move</th><th>event</th><th>took</th><th>data</th></tr></thead>
+<tbody id="steps"></tbody>
+</table>
 </footer>
 <script id="data" type="application/json">{data}</script>
 <script>{script}</script>

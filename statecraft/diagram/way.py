@@ -82,14 +82,15 @@ def overlay(history: Sequence[TransitionRecord], calls: Sequence[CallRecord], ru
         visit = [call for call in calls if call.seq == entered.seq]
         paid = sum(call.cost or 0 for call in visit)
         if left is not None:
-            stay = Stay(0, left.calls, left.usage.total, left.at - entered.at, paid)
+            # Where a fork parted from its origin, the visit is begun anew when it does.
+            began = max(entered.at, run.created_at) if entered.seq == run.forked_step else entered.at
+            stay = Stay(0, left.calls, left.usage.total, max(left.at - began, timedelta(0)), paid)
         else:
             stay = Stay(0, len(visit), sum(call.usage.total for call in visit), cost=paid)
         before = stays.get(entered.target, Stay())
         stays[entered.target] = replace(before + stay, visits=_visits(entered, before.visits))
     path = tuple(_passage(move) for move in history if move.source)
-    forks = [move for move in history if move.event == "forked" and move.payload.get("run")]
-    origin = f"forked from run {str(forks[-1].payload['run'])[:12]} at #{forks[-1].payload.get('step', '?')}" if forks else ""
+    origin = f"forked from run {run.forked_from[:12]} at #{run.forked_step}" if run.forked_from else ""
     return Overlay(run.id, run.status, run.state, _reason(run, history), path, stays, origin)
 
 

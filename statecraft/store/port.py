@@ -28,6 +28,7 @@ from statecraft.records import (
 )
 from statecraft.stats.figures import Figures
 from statecraft.stats.heat import Heat
+from statecraft.store.forks import Fork
 from statecraft.store.holding import Beat, Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
@@ -54,6 +55,7 @@ __all__ = [
     "Drop",
     "DropSchedule",
     "Fired",
+    "Fork",
     "Head",
     "Loaded",
     "MachineSpec",
@@ -210,6 +212,7 @@ Write = (
     | Decide
     | Drop
     | Redrive
+    | Fork
     | Migrate
     | ScheduleWrite
     | Beat
@@ -246,6 +249,8 @@ class Loaded:
     """Calls of the current visit, in order."""
     call_hashes: tuple[bytes, ...]
     """Their hashes, in the same order."""
+    marks: tuple[bytes, ...]
+    """Hashes of the visit's attempts, and of its questions about calls."""
     attempts: tuple[AttemptRecord, ...]
     """Attempts of the current visit."""
     payload_bytes: int
