@@ -122,9 +122,9 @@ def row_of(drawn: Graph, move: Passage) -> Edge | None:
         return None
     rows = [edge for edge in drawn.edges if edge.source in (move.source, "") and edge.target == move.target]
 
-    def distance(edge: Edge) -> tuple[bool, bool, bool]:
+    def distance(edge: Edge) -> tuple[bool, bool, bool, bool]:
         declared = "" if edge.guard == "else" else edge.guard
-        return (edge.event != move.event, declared != move.guard, edge.source == "")
+        return (edge.event != move.event, edge.event != "failure", declared != move.guard, edge.source == "")
 
     return min(rows, key=distance, default=None)
 

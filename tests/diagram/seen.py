@@ -10,7 +10,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from statecraft.diagram.graph import Graph
 from statecraft.diagram.mermaid import ANYWHERE
@@ -50,13 +50,13 @@ def in_mermaid(text: str) -> Edges:
 
 def ids_in_svg(svg: str) -> set[str]:
     """Ids of the states and rows in an SVG."""
-    root = ElementTree.fromstring(svg)
+    root = ET.fromstring(svg)
     return {found for each in root.iter() if re.match(r"[se]_", found := each.get("id", ""))}
 
 
 def words_in_svg(svg: str, id: str) -> list[str]:
     """Lines of the label of a state or row in an SVG."""
-    (group,) = [each for each in ElementTree.fromstring(svg).iter(f"{SVG}g") if each.get("id") == id]
+    (group,) = [each for each in ET.fromstring(svg).iter(f"{SVG}g") if each.get("id") == id]
     return ["".join(text.itertext()).strip("\xa0 ") for text in group.iter(f"{SVG}text")]
 
 

@@ -25,7 +25,7 @@ def test_what_a_state_cost_stands_beside_what_it_took() -> None:
     calls = [CALL, replace(CALL, seq=1, cost=2_500_000), replace(CALL, seq=1, cost=None)]
     dot = to_dot(LETTERS, overlay(history, calls, head(history, Status.DONE)))
     assert said(line(dot, "s_draft")).endswith("×2 · 20 s · 2 calls · 68 tokens · $0.0425")
-    assert "2 calls · 68 tokens · $0.0425" in dot.splitlines()[6]
+    assert "2 calls · 68 tokens · $0.0425" in next(text for text in dot.splitlines() if text.startswith("  label="))
 
 
 def test_a_guard_that_refused_is_told_at_its_row_and_the_row_stays_faint() -> None:
