@@ -119,16 +119,16 @@ def _against(arrows: list[Arrow], states: dict[str, Place]) -> set[str]:
         open_ones.update(name for name, _ in trail)
         while trail:
             name, rest = trail[-1]
-            arrow = next(rest, None)
-            if arrow is None:
+            taken = next(rest, None)
+            if taken is None:
                 open_ones.discard(name)
                 trail.pop()
-            elif arrow.target in open_ones:
-                back.add(arrow.id)
-            elif arrow.target not in seen:
-                seen.add(arrow.target)
-                open_ones.add(arrow.target)
-                trail.append((arrow.target, iter(onward[arrow.target])))
+            elif taken.target in open_ones:
+                back.add(taken.id)
+            elif taken.target not in seen:
+                seen.add(taken.target)
+                open_ones.add(taken.target)
+                trail.append((taken.target, iter(onward[taken.target])))
     return back
 
 

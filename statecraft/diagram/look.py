@@ -92,7 +92,7 @@ def scene(drawing: Drawing) -> Scene:
     arrows = [arrow(edge, drawing.of_row(edge.index), edge.index in straight) for edge in drawn.edges]
     run = drawing.kind == "run"
     begin = Arrow("start_edge", START, drawn.start, (), "start", BLUE if run else INK, width=1.8 if run else 1.2)
-    title = [(Line(drawn.name, INK, 15, strong=True), Line(f"  version {drawn.version}", QUIET, 11))]
+    title: list[tuple[Line, ...]] = [(Line(drawn.name, INK, 15, strong=True), Line(f"  version {drawn.version}", QUIET, 11))]
     title += [(Line(note.text, HUES[note.hue], 10, strong=note.strong),) for note in drawing.title]
     group = Box(ANYWHERE, "anywhere", (Line("anywhere", QUIET, 11, italic=True),), "rows of every state", style="dotted")
     return Scene(

@@ -7,6 +7,7 @@ feed (at most `LOOKED`), since the journal itself is in the order of runs and no
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,7 +26,7 @@ _SINCE, _AFTER = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("after
 _OURS = sa.select(t.machines.c.machine).where(t.machines.c.name == _NAME).scalar_subquery()
 
 
-def _standing(status: Status, which: sa.ColumnElement[bool]) -> sa.Select[*tuple[object, ...]]:
+def _standing(status: Status, which: sa.ColumnElement[bool]) -> sa.Select[*tuple[Any, ...]]:
     return (
         sa.select(_run.state, sa.literal(str(status)).label("status"), _run.waiting_for, sa.func.count().label("runs"))
         .where(which, _run.machine.in_(_OURS))

@@ -57,7 +57,7 @@ def test_a_definition_of_the_database_is_compared_with_the_code_of_today(place: 
     assert done.exit_code == 0, done.stderr
     assert "bounds: ≤ 30 steps, was ≤ 20 steps" in done.stdout
     missing = cli("diagram", "--diff", "0123456789ab", "later.py:letters")
-    assert missing.exit_code == 3 or missing.exit_code == 2
+    assert missing.exit_code not in (0, 1)
     assert "is the fingerprint of no definition in" in one_error(missing)
 
 

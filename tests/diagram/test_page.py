@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from statecraft.diagram import Step, of_run, overlay, plain, story, to_html
+from statecraft.diagram import Drawing, Step, of_run, overlay, plain, story, to_html
 from statecraft.diagram.page import embedded
 from statecraft.records import CallRecord, Status, Usage
 from tests.diagram.letters import BEGIN, LETTERS, RUN, Did, head, journal, machine, row, state
@@ -38,7 +38,7 @@ def told() -> tuple[Step, ...]:
     return story(SPEC, drawn(), HISTORY, CALLS)
 
 
-def drawn() -> object:
+def drawn() -> Drawing:
     return of_run(SPEC, overlay(HISTORY, CALLS, head(HISTORY, Status.DONE)))
 
 
