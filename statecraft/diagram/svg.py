@@ -87,7 +87,8 @@ def _line(route: Route, laid: Layout) -> tuple[str, str, tuple[float, float]]:
     for (x0, y0), (x1, y1) in pairwise(points):
         bend = (y1 - y0) / 2
         path += f" C{x0:.1f} {y0 + bend:.1f} {x1:.1f} {y1 - bend:.1f} {x1:.1f} {y1:.1f}"
-    tip = f"{x:.1f},{y:.1f} {x - 3.5:.1f},{y - sign * TIP:.1f} {x + 3.5:.1f},{y - sign * TIP:.1f}"
+    half = 3.0 + 0.6 * route.arrow.width
+    tip = f"{x:.1f},{y:.1f} {x - half:.1f},{y - sign * TIP:.1f} {x + half:.1f},{y - sign * TIP:.1f}"
     label = max(middle, key=lambda place: place.right, default=first)
     return path, tip, (label.x + 6, label.y + (label.height - text_height(route.arrow.lines)) / 2)
 

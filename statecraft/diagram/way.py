@@ -205,6 +205,7 @@ def _with_history(drawn: Graph, ov: Overlay) -> Graph:
     first = max((edge.index for edge in drawn.edges), default=-1) + 1
     return replace(
         drawn,
+        start=ov.path[0].source if ov.path else drawn.start,
         shapes=(*drawn.shapes, *(Shape(name, "foreign", False, (), (), "A state of an older definition.") for name in gone)),
         edges=(*drawn.edges, *(Edge(first + n, *move, "", "history") for n, move in enumerate(moves))),
     )

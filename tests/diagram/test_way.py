@@ -95,6 +95,7 @@ def test_what_a_migrated_run_did_under_the_old_definition_is_drawn_dotted() -> N
     assert old == [("idea", "jotted", "scribbling", "foreign"), ("scribbling", "migrated", "draft", "foreign")]
     assert notes(drawing, "s_draft")[0].startswith("×3 ·")
     assert notes(drawing, "e_1") == ["#3"]
+    assert drawing.graph.start == "idea"
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.WAITING, Status.CANCELLED])
