@@ -353,3 +353,7 @@ class RunFilter:
     tenant: str | None = None
     parent: str | None = None
     queue: str | None = None
+    since: datetime | None = None
+    """Created at this instant or later."""
+    older_than: str | None = None
+    """Only runs started before the one with this id: the last one of a page asks for the next page."""

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from statecraft import __version__
-from statecraft.cli.act import cancel, replay, resume, send
+from statecraft.cli.act import cancel, resume, send
 from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
@@ -19,9 +19,11 @@ from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.eval import evaluate
 from statecraft.cli.exits import Exit
+from statecraft.cli.explain import explain
 from statecraft.cli.fork import fork
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
+from statecraft.cli.replay import replay
 from statecraft.cli.review import review
 from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
@@ -82,7 +84,7 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start", "worker"),
-    "Look": ("runs", "show", "diff", "watch", "stats", "alerts"),
+    "Look": ("runs", "show", "explain", "diff", "watch", "stats", "alerts"),
     "Act": ("send", "review", "resume", "cancel", "dlq", "fork", "replay", "schedule"),
     "Make": ("check", "diagram", "eval"),
     "Keep": ("verify", "migrate"),
@@ -105,6 +107,7 @@ for _verb in (
     worker,
     runs,
     show,
+    explain,
     diff,
     watch,
     stats,

@@ -75,9 +75,10 @@ async def prepare(
 
 def mismatch(run: RunRecord, spec: str, definition: Definition) -> VersionMismatch:
     """Why a run of that stored definition cannot go on under the one at hand, which declares no migration for it."""
+    differs = difference(spec, definition.spec) or "its rows lead elsewhere"
     return VersionMismatch(
         f"run {run.id} was started by {run.machine} version {run.version}, which differs from the one at hand "
-        f"(version {definition.version}): {difference(spec, definition.spec)}. Run it with the code that started it, or declare "
+        f"(version {definition.version}): {differs}. Run it with the code that started it, or declare "
         f"Migration(since={run.fingerprint[:12]!r}, ...)"
     )
 
