@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from statecraft import trace
 from statecraft.calls.classify import said
 from statecraft.clock import Clock
 from statecraft.engine.jsonable import stored
@@ -71,6 +72,13 @@ async def prepare(
     link = _link(loaded, number, target, clock.now(), stored(facts))
     after = _after(loaded, definition, link, text, facts, charges)
     return Migrating(port.Migrate(link, text, held, events, charges), after)
+
+
+async def write(store: port.Store, migrating: Migrating) -> None:
+    """Make it durable, and report it. Raises `Fenced` if the run moved, or came into other hands, since it was prepared."""
+    await store.submit(migrating.write)
+    run, link = migrating.loaded.run, migrating.write.transition
+    trace.emit("run.migrated", {"run_id": run.id, "machine_name": run.machine, "state": link.source, "target": link.target})
 
 
 def mismatch(run: RunRecord, spec: str, definition: Definition) -> VersionMismatch:
