@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from statecraft.testing.crash_matrix import CrashReport, crash_everywhere
     from statecraft.testing.driving import Driven, drive
     from statecraft.testing.payloads import NoPayload
+    from statecraft.testing.walks import state_machine_of
 
 _HOME = {
     "CrashReport": "crash_matrix",
@@ -24,6 +25,7 @@ _HOME = {
     "NoPayload": "payloads",
     "crash_everywhere": "crash_matrix",
     "drive": "driving",
+    "state_machine_of": "walks",
 }
 """Where the names are that load with the engine and the store."""
 
@@ -48,6 +50,7 @@ __all__ = [
     "in_turn",
     "json_reply",
     "says",
+    "state_machine_of",
     "text",
     "together",
     "tool_use",
