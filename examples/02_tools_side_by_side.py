@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import statecraft
-from statecraft import Append, Data, Event, Failure, Machine, Run, tool
+from statecraft import Append, Budget, Data, Event, Failure, Machine, Run, tool
 from statecraft.testing import ScriptedLLM, text, together, tool_use
 
 TEMPERATURES = {"Bergen": 7, "Lima": 19, "Nairobi": 22}
@@ -29,7 +29,7 @@ class Advised(Event):
     advice: str
 
 
-trip = Machine("trip", data=Trip, max_steps=10)
+trip = Machine("trip", data=Trip, max_steps=10, budget=Budget(calls=20))
 
 
 @trip.state(start=True, tools=[temperature])

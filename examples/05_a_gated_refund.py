@@ -3,6 +3,7 @@
 import asyncio
 
 from statecraft import (
+    Budget,
     CallInfo,
     Data,
     Event,
@@ -39,7 +40,7 @@ async def refund(info: CallInfo, order: str, amount: int) -> str:
     return f"sent {amount}"
 
 
-complaint = Machine("complaint", data=Complaint, max_steps=5)
+complaint = Machine("complaint", data=Complaint, max_steps=5, budget=Budget(calls=10))
 
 
 @complaint.state(start=True, tools=[refund])

@@ -28,7 +28,7 @@ class Written(Event):
     text: str
 
 
-topic = Machine("topic", data=Topic, max_steps=3)
+topic = Machine("topic", data=Topic, max_steps=3, budget=Budget(calls=2))
 
 
 @topic.state(start=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from statecraft import Data, Event, Failure, Machine, Run, VisitsExhausted, minutes
+from statecraft import Budget, Data, Event, Failure, Machine, Run, VisitsExhausted, minutes
 
 from . import support_prompts as prompts  # noqa: TID252
 from .shop import Customer, Order, Refund, money  # noqa: TID252
@@ -91,7 +91,7 @@ def _claims_a_refund(text: str) -> bool:
     return any(not _DENIAL.search(text[: found.start()]) for found in _CLAIM.finditer(text))
 
 
-drafting = Machine("drafting", data=Letter, version="1", max_steps=10)
+drafting = Machine("drafting", data=Letter, version="1", max_steps=10, budget=Budget(tokens=30_000))
 
 
 @drafting.state(start=True, max_visits=DRAFTS, timeout=minutes(3))

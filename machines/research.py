@@ -26,8 +26,11 @@ from statecraft import (
     ReviewExpired,
     Run,
     VisitsExhausted,
+    always,
     days,
+    eventually,
     minutes,
+    never,
 )
 from statecraft.llm import LLM, Claude
 
@@ -361,6 +364,11 @@ research.transitions(
     human_review.on(Modified) >> synthesizing,
     human_review.on(ReviewExpired) >> failed,
     research.anywhere.on(Failure) >> failed,
+    properties=[
+        never(complete, before=(ValidationPassed, Approved)),
+        always(SynthesisComplete, before=human_review, since=synthesizing),
+        eventually(complete, failed, insufficient_data, within=25),
+    ],
 )
 
 

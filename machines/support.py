@@ -29,8 +29,10 @@ from statecraft import (
     Status,
     VisitsExhausted,
     days,
+    eventually,
     hours,
     minutes,
+    never,
 )
 from statecraft.llm import LLM, Claude
 
@@ -344,6 +346,11 @@ support.transitions(
     human_review.on(ReviewExpired) >> handed_over,
     sending.on(Sent) >> answered,
     support.anywhere.on(Failure) >> handed_over,
+    properties=[
+        never(sending, before=(drafting, human_review)),
+        never(answered, before=Sent),
+        eventually(answered, discarded, handed_over, within=20),
+    ],
 )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
     from statecraft.decisions import Approve, DidNotHappen, GiveUp, Happened, Modify, Reject
+    from statecraft.divergence import Divergence, Replay
     from statecraft.engine.machine_tool import machine_tool
     from statecraft.engine.settings import Settings
     from statecraft.errors import (
@@ -61,9 +62,10 @@ if TYPE_CHECKING:
         VisitsExhausted,
     )
     from statecraft.machine.joins import any_of, collect, first
+    from statecraft.machine.migration import Migration
+    from statecraft.machine.properties import always, eventually, never
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
-    from statecraft.replay import Divergence, Replay
     from statecraft.runtime import Runtime
     from statecraft.schedules.rule import Cron, Every
     from statecraft.sync import Outcome, run
@@ -89,6 +91,10 @@ _HOME = {
         "Happened",
         "Modify",
         "Reject",
+    ),
+    "divergence": (
+        "Divergence",
+        "Replay",
     ),
     "engine.machine_tool": ("machine_tool",),
     "engine.settings": ("Settings",),
@@ -121,6 +127,7 @@ _HOME = {
         "Data",
     ),
     "machine.declare": ("Machine",),
+    "machine.migration": ("Migration",),
     "machine.event": (
         "BudgetExhausted",
         "BudgetWarning",
@@ -142,16 +149,17 @@ _HOME = {
         "collect",
         "first",
     ),
+    "machine.properties": (
+        "always",
+        "eventually",
+        "never",
+    ),
     "machine.state": ("Ask",),
     "records": (
         "RunFilter",
         "RunRecord",
         "Status",
         "Usage",
-    ),
-    "replay": (
-        "Divergence",
-        "Replay",
     ),
     "runtime": ("Runtime",),
     "schedules.rule": (
@@ -204,6 +212,7 @@ __all__ = [
     "LoopPolicy",
     "Looped",
     "Machine",
+    "Migration",
     "Modify",
     "OperatorEvent",
     "Outcome",
@@ -233,13 +242,16 @@ __all__ = [
     "Tool",
     "Usage",
     "VisitsExhausted",
+    "always",
     "any_of",
     "collect",
     "days",
+    "eventually",
     "first",
     "hours",
     "machine_tool",
     "minutes",
+    "never",
     "run",
     "seconds",
     "tool",

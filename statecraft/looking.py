@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Literal, TypeVar, overload
 
 from statecraft.calls import standing
 from statecraft.clock import Clock, stamp
+from statecraft.engine import past
 from statecraft.engine.live import Follower, Hub, Live
+from statecraft.engine.migrating import Migrating, mismatch
 from statecraft.engine.settings import Settings
-from statecraft.engine.versions import difference
-from statecraft.errors import ConfigError, NotFound, VersionMismatch
+from statecraft.errors import ConfigError, NotFound
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
 from statecraft.records import (
@@ -57,6 +57,9 @@ class Looking:
     _worker: Worker
     _live: Hub
     _clock: Clock
+
+    async def _register(self, definition: Definition) -> int:
+        raise NotImplementedError  # Runtime does.
 
     async def get(self, run_id: str) -> RunRecord:
         """The run's head. Raises `NotFound`."""
@@ -107,13 +110,7 @@ class Looking:
         definition = await self._definition_of(await self._store.run(raw))
         if of is not None and not issubclass(definition.data_type, of):
             raise ConfigError(f"run {run_id} of {definition.name} has {definition.data_type.__name__} data, not {of.__name__}")
-        history = await self._store.history(raw)
-        if at is not None and not 0 <= at < len(history):
-            raise NotFound(f"run {run_id} has steps 0 to {len(history) - 1}, not {at}")
-        data: Data = definition.data_type.model_validate_json(json.dumps(dict(history[0].payload)))
-        for move in history[1 : None if at is None else at + 1]:
-            data = definition.fold(data, definition.event(move.event, json.dumps(dict(move.payload))))
-        return data
+        return await past.data_at(self._store, definition, raw, at, self._bring)
 
     async def deliveries(self, *, failed: bool = False, alert: str = "", limit: int = 50) -> list[DeliveryRecord]:
         """What people were told, newest first: all of it or what was given up, of alerts whose id begins with `alert`.
@@ -125,10 +122,6 @@ class Looking:
     async def diagnosis(self, run_id: str) -> str | None:
         """Why the run is dead and what it would need, as JSON; None if it is not."""
         return await self._store.diagnosis(raw_id(run_id))
-
-    async def verify(self, run_id: str) -> list[str]:
-        """What is wrong with the stored history; empty if the chain of hashes holds."""
-        return await self._store.verify(raw_id(run_id))
 
     async def spec(self, run_id: str) -> str:
         """The definition that started the run, as canonical JSON."""
@@ -143,6 +136,10 @@ class Looking:
         budgets = [dataclasses.replace(limit, used=used[meter]) for meter, limit in limits.items()]
         budgets.sort(key=lambda each: (-each.ratio, each.tenant, each.unit))
         return dataclasses.replace(found.stats, budgets=tuple(budgets), breakers=standing.breakers(found.circuits, now))
+
+    def knows(self, run: RunRecord) -> bool:
+        """Whether this runtime has the definition that the run is under."""
+        return run.fingerprint in self._numbers
 
     def definition(self, name: str) -> Definition:
         """The definition of a machine this runtime was given. Raises `NotFound`."""
@@ -233,15 +230,17 @@ class Looking:
         return found
 
     async def _definition_of(self, run: RunRecord) -> Definition:
+        """The definition at hand that takes the run up. Raises `NotFound`, or `VersionMismatch` if none does."""
         number = self._numbers.get(run.fingerprint)
-        if number is not None:
-            return self._running[number]
-        ours = self._named(run.machine)
-        theirs = await self._store.spec(run.fingerprint)
-        raise VersionMismatch(
-            f"run {run.id} was started by {run.machine} version {run.version}, which differs from the one at hand "
-            f"(version {ours.version}): {difference(theirs.spec, ours.spec)}. Run it with the code that started it"
-        )
+        taker = self._running[number] if number is not None else self._worker.hosting.taker(run)
+        if taker is None:
+            ours = self._named(run.machine)
+            raise mismatch(run, (await self._store.spec(run.fingerprint)).spec, ours)
+        return taker
+
+    async def _bring(self, loaded: port.Loaded) -> Migrating:
+        """What would put a run of an older definition, which nobody holds, under the one at hand."""
+        return (await self._worker.hosting.prepared(loaded, held=False))[1]
 
 
 def raw_id(run_id: str) -> bytes:

@@ -62,7 +62,7 @@ class Redriving(Looking):
     async def _redrive(self, run_id: str, wish: Wish) -> RunRecord:
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        status = await dead.redrive(self._store, self._clock, definition, raw, wish)
+        status = await dead.redrive(self._store, self._clock, definition, raw, wish, self._bring)
         if status.closed:
             await self._worker.ended(raw)
         elif self.settings.take != "none":
@@ -100,7 +100,7 @@ class Redriving(Looking):
             if dry_run:
                 raw = raw_id(letter.run_id)
                 definition = await self._definition_of(await self._store.run(raw))
-                await dead.prepare(self._store, self._clock, definition, raw, wish)
+                await dead.prepare(self._store, self._clock, definition, raw, wish, self._bring)
             else:
                 await self._redrive(letter.run_id, wish)
         except (Refused, NotFound) as refusal:

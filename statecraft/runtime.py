@@ -35,6 +35,7 @@ from statecraft.errors import (
     RunHeld,
     WaitTimeout,
 )
+from statecraft.explaining.look import Explaining
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
 from statecraft.looking import raw_id, settled
@@ -48,10 +49,10 @@ from statecraft.records import (
     Status,
 )
 from statecraft.redriving import Redriving
-from statecraft.replay import Replay, replay
+from statecraft.replaying import Replaying
 from statecraft.schedules.face import Scheduling
 from statecraft.schedules.firing import Firing, Known
-from statecraft.store import open_store, port
+from statecraft.store import chain, open_store, port
 from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
@@ -61,7 +62,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Scheduling, Redriving):
+class Runtime(Scheduling, Redriving, Explaining, Replaying):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
@@ -163,7 +164,7 @@ class Runtime(Scheduling, Redriving):
     async def _rescue(self) -> None:
         """Take over the runs of our machines whose holder was a process of this machine that is gone."""
         for run in await self._store.runs(RunFilter(status=Status.RUNNING, limit=10_000)):
-            if run.fingerprint in self._numbers and self._worker.free > 0:
+            if self._worker.hosting.taker(run) is not None and self._worker.free > 0:
                 await self._take_over(run)
 
     async def _take_over(self, run: RunRecord) -> None:
@@ -206,34 +207,38 @@ class Runtime(Scheduling, Redriving):
         number = await self._register(definition)
         drive = not detach and self.settings.take != "none"
         hold = drive and begins <= now and self._may_hold(definition, queue)
-        row = first(definition, number, self._ids.run_id(now), now, payload, int(hold))
-        held = port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else None
-        deadline = None if definition.deadline is None else begins + micros(definition.deadline)
         begun = port.Start(
-            row,
-            held or head_until(now, begins),
+            first(definition, number, self._ids.run_id(now), now, payload, int(hold), chain.origin(key, tenant)),
+            port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else head_until(now, begins),
             key,
-            deadline,
+            None if definition.deadline is None else begins + micros(definition.deadline),
             self._ids.trace_id(),
             tenant,
             queue=queue,
             priority=priority,
             share=self.settings.share_of(tenant),
         )
+        record = await self._write(definition, begun, hold)
+        if record.id != begun.transition.run_id.hex():
+            return await self._existing(raw_id(record.id), definition, payload, str(key), drive)
+        if drive and not hold:
+            self._worker.look_after(begun.transition.run_id)
+        return record
+
+    async def _write(self, definition: Definition, begun: port.Start, hold: bool) -> RunRecord:
+        """Write a start down, and advance it here if we hold it; the run it is, or the one that owns its key."""
+        row = begun.transition
         with self._worker.room_for(row.run_id) if hold else contextlib.nullcontext():
             run_id = cast(bytes, await self._store.submit(begun))
             if run_id != row.run_id:
-                return await self._existing(run_id, definition, payload, str(key), drive)
+                return await self._store.run(run_id)
             trace.emit("run.started", {"run_id": run_id.hex(), "machine_name": definition.name})
             try:
-                record = await self._store.run(run_id)
+                return await self._store.run(run_id)
             finally:  # Last of all, so that whoever follows the run right away is there before its first call.
                 if hold:
                     visit = Visit(self._store, self._clock, row.run_id, 0, row.epoch)
-                    self._worker.drive(fresh(definition, begun, visit), now)
-        if drive and not hold:
-            self._worker.look_after(run_id)
-        return record
+                    self._worker.drive(fresh(definition, begun, visit), row.at)
 
     @property
     def owner(self) -> str:
@@ -293,7 +298,7 @@ class Runtime(Scheduling, Redriving):
         """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        status = await decisions.decide(self._store, self._clock, definition, raw, event, by)
+        status = await decisions.decide(self._store, self._clock, definition, raw, event, by, self._bring)
         if status is Status.READY and self.settings.take != "none":
             self._worker.look_after(raw)
         if status.closed:
@@ -311,7 +316,7 @@ class Runtime(Scheduling, Redriving):
         """
         raw = raw_id(run_id)
         definition = await self._definition_of(await self._store.run(raw))
-        await verdict.record(self._store, self._clock, definition, raw, decision, by, review)
+        await verdict.record(self._store, self._clock, definition, raw, decision, by, review, self._bring)
         if self.settings.take != "none":
             self._worker.look_after(raw)
         self._worker.signal(raw)
@@ -362,12 +367,6 @@ class Runtime(Scheduling, Redriving):
     async def enable(self, channel: str) -> None:
         """Tell a channel again that was disabled because its receiver answered 410; nothing if it was not."""
         await self._store.submit(Enable(channel, self._clock.now()))
-
-    async def replay(self, run_id: str, machine: Machine[Any] | None = None) -> Replay:
-        """Run the handlers again against the record; nothing leaves the process. See `statecraft.replay`."""
-        run = await self._store.run(raw_id(run_id))
-        definition = machine.definition if machine is not None else self._named(run.machine)
-        return await replay(self._store, self._clock, definition, self._services, raw_id(run_id))
 
 
 def _by_name(machines: Sequence[Machine[Any]]) -> dict[str, Definition]:

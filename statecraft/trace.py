@@ -27,6 +27,8 @@ EVENTS = frozenset(
         "run.lost",
         "run.cancelled",
         "run.redriven",
+        "run.forked",
+        "run.migrated",
         "run.stuck",
         "transition",
         "call",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from statecraft.testing.postgres import PostgresServer
 from tests.servers import OnServer, make_tables
+
+# Installed, the plugin is there by itself, and pytest refuses one that comes under two names.
+pytest_plugins = ["pytester", *(["statecraft.testing.plugin"] if not entry_points(group="pytest11", name="statecraft") else [])]
 
 
 @pytest.fixture

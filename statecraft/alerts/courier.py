@@ -164,9 +164,10 @@ class Courier:
                 await self._rest(pause)
 
     async def _rest(self, seconds: float) -> None:
-        waits = [asyncio.ensure_future(each) for each in (self._stopping.wait(), self._clock.sleep(seconds))]
+        limit = self._clock.timeout(seconds)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            async with limit:
+                await self._stopping.wait()
+        except TimeoutError:
+            if not limit.expired():
+                raise

@@ -247,7 +247,7 @@ _WHAT_TO_DO = {
 
 
 def scope_of(meter: str, run_id: str) -> str:
-    """Whose budget a meter counts for: `run`, `state`, `parent` or `tenant`."""
+    """Whose budget a meter counts for: `run`, `state`, `visit`, `parent` or `tenant`."""
     kind, owner = meter.split(":", 2)[:2]
     return kind if kind == "tenant" or owner == run_id else "parent"
 

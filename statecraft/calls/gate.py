@@ -241,7 +241,7 @@ def changed(call: Call, action: Action, review: ReviewRecord) -> Call:
     }
     return replace(
         call,
-        key=idempotency_key(visit.run_id, visit.seq, both, call.occurrence),
+        key=idempotency_key(visit.run_id, visit.first, both, call.occurrence),
         perform=action.perform(arguments),
         action=replace(action, arguments=arguments, digest=digest),
     )

@@ -85,6 +85,8 @@ class Visit:
     recorded: dict[tuple[bytes, int], Recorded] = field(default_factory=dict)
     hashes: list[bytes] = field(default_factory=list)
     """Hashes of the finished calls, by index; without a gap, the next call's index is their number."""
+    marks: Sequence[bytes] = ()
+    """Hashes of the attempts, and of the questions about calls."""
     gaps: list[int] = field(init=False)
     """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
     tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(init=False)
@@ -100,6 +102,8 @@ class Visit:
     """Calls that gave the run up, each with its lane."""
     slept: bool = False
     """Whether the handler waited on purpose: then another look at the same state may find the world changed."""
+    carried: int | None = None
+    """The step that began the visit, if a migration carried it on."""
     over: StoreError | None = None
     """Why this process may journal nothing more: the store refused a write, or the run was lost. What the handler makes
     of it does not count, since memory and journal may differ now; the run goes on from what was stored."""
@@ -132,6 +136,11 @@ class Visit:
         value = kind()
         setattr(self, name, value)
         return value
+
+    @property
+    def first(self) -> int:
+        """The step that began the visit: what keys of calls and child runs are made of, which no migration changes."""
+        return self.seq if self.carried is None else self.carried
 
     def end(self, why: StoreError) -> None:
         """Refuse every further call of this visit with `why`; the first reason stays."""
@@ -181,8 +190,8 @@ class Visit:
         for call in calls:
             opened.remember(call)
         opened.hashes.extend(hashes)
-        if calls and calls[-1].idx >= len(calls):
-            opened.gaps.extend(sorted(set(range(calls[-1].idx)) - {call.idx for call in calls}))
+        if calls and (last := calls[-1].idx) >= len(calls):
+            opened.gaps.extend(sorted(set(range(last)) - {call.idx for call in calls}))
         for attempt in attempts:
             opened.tried.setdefault((bytes.fromhex(attempt.digest), attempt.occurrence), []).append(attempt)
         return opened
@@ -207,12 +216,11 @@ class Visit:
         digest = request_digest(kind, request, where)
         nth = occurrence = self.seen.get(digest, 0)
         self.seen[digest] = nth + 1
-        if self.redrives:
-            while (digest, occurrence) in self.retried:
-                occurrence += AGAIN
+        while self.redrives and (digest, occurrence) in self.retried:
+            occurrence += AGAIN
         self.made[(digest, occurrence)] = where
         # The key stays: a service that heard of the failed call after all knows the repetition by it.
-        return digest, occurrence, idempotency_key(self.run_id, self.seq, digest, nth)
+        return digest, occurrence, idempotency_key(self.run_id, self.first, digest, nth)
 
     def recall(self, call: Call) -> Recorded | None:
         """The finished call with the same request and occurrence, if the journal has one.
@@ -227,7 +235,6 @@ class Visit:
         self._still_open()
         if self.changes and (change := self.changes.get((call.digest, call.occurrence))) is not None:
             call = replace(call, request=canonical({**json.loads(call.request), CHANGED: change}))
-        mark = self._hash(call, outcome)
         # No await between taking the index and submitting: writes land in the order they are submitted.
         idx = self.gaps.pop(0) if self.gaps else len(self.hashes)
         row = port.Call(
@@ -248,14 +255,15 @@ class Visit:
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             model=outcome.model,
-            hash=mark,
+            hash=b"",
             nodes=call.nodes,
             blobs=call.blobs,
             cost=outcome.cost,
             price_source=outcome.price_source,
             charges=outcome.charges or self.owed.get((call.digest, call.occurrence), ()),
         )
-        self.hashes.insert(idx, mark)
+        row = replace(row, hash=chain.call_hash(row))
+        self.hashes.insert(idx, row.hash)
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
         await self.write(row)
@@ -275,7 +283,7 @@ class Visit:
                 continue
             message = f"{name} had begun when its time was over, and its outcome is unknown; the run moved on without it"
             error = InDoubt(message, kind=ErrorKind.IN_DOUBT, name=name)
-            key = idempotency_key(self.run_id, self.seq, digest, occurrence % AGAIN)
+            key = idempotency_key(self.run_id, self.first, digest, occurrence % AGAIN)
             call = Call(self, "tool", name, request, digest, occurrence, key, _never, _unknown)
             await self.record(call, Recorded(False, failed(error), Usage(), None, 1, name), self.clock.now())
 
@@ -309,20 +317,6 @@ class Visit:
             raise cancelled
         return answer
 
-    def _hash(self, call: Call, outcome: Recorded) -> bytes:
-        return chain.call_hash(
-            self.seq,
-            call.kind,
-            call.name,
-            call.digest,
-            call.occurrence,
-            outcome.ok,
-            call.request,
-            outcome.result,
-            outcome.usage.input_tokens,
-            outcome.usage.output_tokens,
-        )
-
     def note(self, call: Call) -> str:
         """What whoever reads the call's result must know first: a person changed what was asked. Empty if nobody did."""
         change = self.changes.get((call.digest, call.occurrence))
@@ -335,21 +329,21 @@ class Visit:
     async def attempted(self, call: Call, attempt: int, kind: str, message: str, due_at: int | None) -> None:
         """Make a failed attempt (or, with kind `begun`, the intent of a `once` call) durable."""
         self._still_open()
-        await self.write(
-            port.Attempt(
-                run_id=self.run_id,
-                seq=self.seq,
-                epoch=self.epoch,
-                digest=call.digest,
-                occurrence=call.occurrence,
-                attempt=attempt,
-                name=call.name,
-                kind=kind,
-                message=message[:500],
-                at=self.clock.now(),
-                due_at=due_at,
-            )
+        row = port.Attempt(
+            run_id=self.run_id,
+            seq=self.seq,
+            epoch=self.epoch,
+            digest=call.digest,
+            occurrence=call.occurrence,
+            attempt=attempt,
+            name=call.name,
+            kind=kind,
+            message=message[:500],
+            at=self.clock.now(),
+            due_at=due_at,
         )
+        self.marks = [*self.marks, chain.attempt_hash(row)]
+        await self.write(row)
 
 
 async def _never(call: Call) -> Reply:

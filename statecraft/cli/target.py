@@ -39,13 +39,32 @@ def load_target(text: str) -> Target:
 
     Raises `ConfigError` naming what is wrong with it, or the `DefinitionError` of a machine that is not sound.
     """
+    module, name = load_module(text)
+    return _pick(text, module, name)
+
+
+def load_targets(text: str) -> list[Target]:
+    """The machine that a TARGET names; all of its module, in order, for one that names none. Raises like `load_target`."""
+    from statecraft.machine.declare import Machine
+
+    module, name = load_module(text)
+    if name:
+        return [_pick(text, module, name)]
+    names: dict[Machine[Any], str] = {}
+    for key, value in vars(module).items():
+        if isinstance(value, Machine):
+            names.setdefault(value, key)
+    return [_pick(f"{text}:{key}", module, key) for key in names.values()] or [_pick(text, module, "")]
+
+
+def load_module(text: str) -> tuple[ModuleType, str]:
+    """The module of a TARGET, and the name behind its colon, if there is one. Raises `ConfigError`."""
     if text in SHIPPED:
-        return _pick(text, shipped_module(text), text)
+        return shipped_module(text), text
     place, colon, name = text.rpartition(":")
     if not colon or not name or (os.name == "nt" and name.startswith(("\\", "/"))):
         place, name = text, ""
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_import(place)
-    return _pick(text, module, name)
+    return _from_file(Path(place)) if place.endswith(".py") else _from_import(place), name
 
 
 def shipped_module(name: str) -> ModuleType:
@@ -75,6 +94,15 @@ def find_machine(name: str, session: Session) -> Target:
         f"the run's machine {name!r} is not at hand{looked}: add -m TARGET, such as -m my_module:{name}, "
         f"or set STATECRAFT_MACHINES"
     )
+
+
+def project_targets(session: Session, who: str) -> tuple[str, ...]:
+    """The TARGETs of `STATECRAFT_MACHINES`, else of the project's file. Raises `ConfigError`: `who` needs machines."""
+    named = os.environ.get("STATECRAFT_MACHINES", "")
+    texts = tuple(filter(None, (part.strip() for part in named.split(",")))) or session.config.machines
+    if not texts:
+        raise ConfigError(f"{who} needs machines: name TARGETs, set STATECRAFT_MACHINES, or list machines in statecraft.toml")
+    return texts
 
 
 def model_for(target: Target, session: Session) -> LLM:
@@ -126,6 +154,8 @@ def _candidates(name: str, session: Session) -> Iterator[str]:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"there is no file {path}; TARGET is path/to/file.py:machine or package.module:machine")
+    if (inside := _in_package(path.resolve())) is not None:
+        return inside
     # The file's neighbours must be importable, as they are when Python runs it.
     _importable(path.resolve().parent)
     name = f"_target_{path.stem}"
@@ -141,6 +171,19 @@ def _from_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise _import_failed(str(path), error) from error
     return module
+
+
+def _in_package(path: Path) -> ModuleType | None:
+    """The module of a file in a package, imported as part of it, so that its relative imports work; None for a file in none."""
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts, folder = [folder.name, *parts], folder.parent
+    if len(parts) == 1:
+        return None
+    _importable(folder)
+    module = _from_import(".".join(parts))
+    # Another package of that name may come first on the path: then the file is loaded by itself.
+    return module if module.__file__ is not None and Path(module.__file__).resolve() == path else None
 
 
 def _from_import(name: str) -> ModuleType:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from statecraft.clock import micros, stamp
 from statecraft.errors import ConfigError
 from statecraft.machine.definition import START_EVENT, Definition
-from statecraft.machine.event import Forked, event_name
+from statecraft.machine.event import Forked, Migrated, event_name
+from statecraft.machine.migration import edges
 from statecraft.records import Status, Waiting
 from statecraft.store import chain, port
 
@@ -25,13 +26,19 @@ def machine_spec(definition: Definition) -> port.MachineSpec:
 
 def rewrites(definition: Definition) -> tuple[tuple[str, str, str], ...]:
     """The edges of moves that no row declares. They are no part of the fingerprint: they lead no run anywhere by themselves."""
-    return tuple((name, event_name(Forked), name) for name, state in definition.states.items() if state.kind != "final")
+    going = [name for name, state in definition.states.items() if state.kind != "final"]
+    forked, migrated = event_name(Forked), event_name(Migrated)
+    moved = edges(definition.migrations, going)
+    return (*((name, forked, name) for name in going), *((old, migrated, new) for old, new in moved))
 
 
-def first(definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int) -> port.Transition:
-    """The transition that starts a run: from nowhere to the start state, with the input as its payload."""
+def first(
+    definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int, origin: bytes
+) -> port.Transition:
+    """The transition that starts a run: from nowhere to the start state, with the input as its payload. `origin` is
+    `chain.origin` of what its head is started with."""
     target = definition.start
-    link = chain.link(chain.GENESIS, run_id, 0, "", START_EVENT, target, now, payload, "[]", None, ())
+    link = chain.link(origin, run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, ())
     return port.Transition(run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, 0, 0, 0, link)
 
 

@@ -43,9 +43,10 @@ class Standing:
 
 
 def own_draws(held: Held) -> tuple[Draw, ...]:
-    """The run's own budget and that of the state it is in."""
-    budget, state = held.definition.budget, held.definition.states[held.state].budget
-    if budget is None and state is None:
+    """The run's own budget, that of the state it is in, and that of this visit."""
+    budget, spec = held.definition.budget, held.definition.states[held.state]
+    state, visit = spec.budget, spec.per_visit
+    if budget is None and state is None and visit is None:
         return ()
     found = []
     if budget is not None:
@@ -55,12 +56,14 @@ def own_draws(held: Held) -> tuple[Draw, ...]:
         found.append(Draw(_run_meter(held), limits))
     if state is not None:
         found.append(Draw(_state_meter(held), state.limits))
+    if visit is not None:
+        found.append(Draw(f"visit:{held.id}:{held.visit.first}", visit.limits))
     return tuple(found)
 
 
 def inherited(held: Held) -> str | None:
     """What a child run started now is given to draw on besides its own budgets (`port.Start.draws`): the budgets of this
-    run, of the state it is in, and of its own ancestors. None if there are none."""
+    run, of the state it is in, of this visit, and of its own ancestors. None if there are none."""
     draws = (*own_draws(held), *held.draws)
     return json.dumps([[draw.meter, dict(draw.limits)] for draw in draws], separators=(",", ":")) if draws else None
 
@@ -130,5 +133,5 @@ def remaining(draws: Sequence[Draw], used: Mapping[str, int], now: int) -> dict[
             limit = draw.limits[unit]
             rest = public(unit, max(0, limit - amount))
             left[unit] = min(rest, left.get(unit, rest))
-            share = max(share, amount / limit)
+            share = max(share, amount / limit if limit else 0.0)  # 0: a visit that makes no calls.
     return {"left": left, "share": share}

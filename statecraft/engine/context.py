@@ -60,6 +60,7 @@ class StepRun(Run[D]):
         # Most visits ask no model. Made on first use, because it and this object refer to each other, and what refers
         # to itself is only freed by the garbage collector.
         if name == "llm":
+            self._refuse_in_review()
             llm = self._services.llm_of(self._held.definition.name)
             self.llm = StepModel(self.scope, self.journal, self._services, self.answer, self._may_call_tools, llm)
             return self.llm
@@ -67,6 +68,11 @@ class StepRun(Run[D]):
             self.scope = Scope(self.id, self.state, self.data, self._held.tenant, self._draws, self._held.used)
             return self.scope
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def _refuse_in_review(self) -> None:
+        """A review spends nothing: its handler is asked anew whenever it is looked at, and no budget of its own bounds it."""
+        if self._held.definition.states[self.state].kind == "review":
+            raise NotAllowed(f"{self.state} is a review, and asks no model; ask it in the state before, and show what it said")
 
     @property
     def _draws(self) -> tuple[Draw, ...]:

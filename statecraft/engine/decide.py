@@ -6,6 +6,7 @@ from statecraft.calls.visit import Visit
 from statecraft.clock import Clock
 from statecraft.engine.fit import merged
 from statecraft.engine.held import Held, hold
+from statecraft.engine.migrating import Bring
 from statecraft.engine.step import transition
 from statecraft.errors import AlreadyDecided, Fenced, IllegalEvent, NotWaiting, RunClosed, RunHeld
 from statecraft.machine.definition import Definition, Refusal
@@ -14,13 +15,19 @@ from statecraft.records import RunRecord, Status, Waiting
 from statecraft.store import port
 
 
-async def decide(store: port.Store, clock: Clock, definition: Definition, run_id: bytes, event: Event, by: str) -> Status:
-    """Commit the decision; answers the run's status after it (`ready` if it goes on).
+async def decide(
+    store: port.Store, clock: Clock, definition: Definition, run_id: bytes, event: Event, by: str, bring: Bring | None = None
+) -> Status:
+    """Commit the decision; answers the run's status after it (`ready` if it goes on). A run of an older definition is
+    migrated before, by `bring`, if the decision can be taken then.
 
     Raises `RunClosed`, `NotWaiting`, `IllegalEvent`, `InvalidPayload` (it does not fit the run's data) or
     `AlreadyDecided`, or `RunHeld` if somebody claimed the run at this moment; then nothing was written.
     """
     loaded = await store.load(run_id)
+    older = bring is not None and loaded.run.fingerprint != definition.fingerprint
+    migrating = await bring(loaded) if older and bring is not None and loaded.run.waiting_for is Waiting.REVIEW else None
+    loaded = loaded if migrating is None else migrating.loaded
     run = loaded.run
     check(run, definition, event)
     held = hold(definition, loaded, Visit(store, clock, run_id, run.seq, run.epoch))
@@ -36,6 +43,8 @@ async def decide(store: port.Store, clock: Clock, definition: Definition, run_id
         head = port.Head(Status.READY, due_at=now)
     row = transition(held, move, payload, now, by)
     try:
+        if migrating is not None:
+            await store.submit(migrating.write)
         await store.submit(port.Move(row, head, decision=True))
     except Fenced:
         raise await _lost(store, held, event) from None

@@ -53,7 +53,9 @@ def _readable(value: object) -> Json:
 async def _unfinished(store: Store, held: Held) -> list[Json]:
     """The last attempt of each call of the visit that has no outcome."""
     done = {(digest.hex(), nth) for digest, nth in held.visit.recorded}
-    tried = {(each.digest, each.occurrence): each for each in await store.attempts(held.run_id, held.seq)}
+    steps = range(held.visit.first, held.seq + 1)
+    every = [each for seq in steps for each in await store.attempts(held.run_id, seq)]
+    tried = {(each.digest, each.occurrence): each for each in every}
     return [
         {"name": each.name, "kind": each.kind, "attempt": each.attempt, "message": each.message}
         for place, each in tried.items()

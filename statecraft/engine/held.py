@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,11 @@ from statecraft.calls.visit import Recorded, Visit
 from statecraft.clock import stamp
 from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
-from statecraft.records import Draw, Usage
+from statecraft.machine.event import Migrated, event_name
+from statecraft.records import CallRecord, Draw, Usage
 from statecraft.store import port
+
+MIGRATED = event_name(Migrated)
 
 SNAPSHOT_FLOOR = 64 * 1024
 """Bytes of payload that are always cheap enough to fold again."""
@@ -85,12 +88,35 @@ class Held:
 
 
 def fold(definition: Definition, loaded: port.Loaded) -> Data:
-    """The run's data: the snapshot (or the input), and every event after it merged in."""
+    """The run's data: the snapshot, or the input, and every event after it merged in."""
     _, text = loaded.snapshot if loaded.snapshot is not None else (0, loaded.input)
-    data: Data = definition.data_type.model_validate_json(text)
-    for _, event, payload in loaded.tail:
+    return folded(definition, text, [(event, payload) for _, event, payload in loaded.tail])
+
+
+def folded(definition: Definition, begun: str, moves: Sequence[tuple[str, str]]) -> Data:
+    """The data after these (event, payload) that began as `begun`. Nothing before the last migration is looked at: it was
+    made by another definition."""
+    events = [event for event, _ in moves]
+    if MIGRATED in events:
+        last = len(events) - 1 - events[::-1].index(MIGRATED)
+        begun, moves = json.dumps(json.loads(moves[last][1])["data"]), moves[last + 1 :]
+    data: Data = definition.data_type.model_validate_json(begun)
+    for event, payload in moves:
         data = definition.fold(data, definition.event(event, payload))
     return data
+
+
+def _own_calls(visit: Visit, loaded: port.Loaded) -> tuple[Sequence[CallRecord], Sequence[bytes]]:
+    """The calls of the run's last step, with their hashes. Those of the steps that a migration carried on are remembered,
+    but no more: their own step counts what they used, and its hash covers them."""
+    if loaded.first is None:
+        return loaded.calls, loaded.call_hashes
+    visit.carried = loaded.first
+    earlier = sum(call.seq < visit.seq for call in loaded.calls)
+    for call in loaded.calls[:earlier]:
+        visit.remember(call)
+    visit.usage = Usage()
+    return loaded.calls[earlier:], loaded.call_hashes[earlier:]
 
 
 def draws_of(text: str | None) -> tuple[Draw, ...]:
@@ -130,8 +156,10 @@ def fresh(definition: Definition, start: port.Start, visit: Visit) -> Held:
 def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
     """Take a claimed and loaded run into memory. `visit` is a fresh journal for its current visit."""
     run = loaded.run
-    opened = Visit.reopened(visit, loaded.calls, loaded.call_hashes, loaded.attempts)
+    calls, hashes = _own_calls(visit, loaded)
+    opened = Visit.reopened(visit, calls, hashes, loaded.attempts)
     opened.reviews.extend(loaded.reviews)
+    opened.marks = loaded.marks
     before = Usage(loaded.usage.input_tokens - opened.usage.input_tokens, loaded.usage.output_tokens - opened.usage.output_tokens)
     return Held(
         definition=definition,

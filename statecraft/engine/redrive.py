@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from statecraft import trace
@@ -15,6 +15,7 @@ from statecraft.clock import Clock, instant, micros
 from statecraft.engine.fit import merged
 from statecraft.engine.held import Held, hold
 from statecraft.engine.limits import limit, overrun
+from statecraft.engine.migrating import Bring, Migrating
 from statecraft.engine.step import transition
 from statecraft.errors import ConfigError, ErrorKind, IllegalEvent, NotDead, StatecraftError, WouldDieAgain
 from statecraft.letters import DeadLetter
@@ -54,24 +55,34 @@ class Wish:
             raise ConfigError(f"redrive(steps=...) is at least 1, not {self.steps}")
 
 
-async def redrive(store: port.Store, clock: Clock, definition: Definition, run_id: bytes, wish: Wish) -> Status:
-    """Let a dead run go on; answers its status then. Raises what `prepare` and `port.Redrive` say; then nothing was written."""
-    write = await prepare(store, clock, definition, run_id, wish)
+async def redrive(
+    store: port.Store, clock: Clock, definition: Definition, run_id: bytes, wish: Wish, bring: Bring | None = None
+) -> Status:
+    """Let a dead run go on; answers its status then. A run of an older definition is migrated before, by `bring`. Raises what
+    `prepare` and `port.Redrive` say; then nothing was written."""
+    migrating, write = await prepare(store, clock, definition, run_id, wish, bring)
+    if migrating is not None:
+        await store.submit(migrating.write)
     await store.submit(write)
     told = {"run_id": run_id.hex(), "machine_name": definition.name, "by": wish.by, "note": wish.note}
     trace.emit("run.redriven", told)
     return write.head.status
 
 
-async def prepare(store: port.Store, clock: Clock, definition: Definition, run_id: bytes, wish: Wish) -> port.Redrive:
-    """The write that would let a dead run go on.
+async def prepare(
+    store: port.Store, clock: Clock, definition: Definition, run_id: bytes, wish: Wish, bring: Bring | None = None
+) -> tuple[Migrating | None, port.Redrive]:
+    """The writes that would let a dead run go on: its migration, if it needs one, and what follows.
 
-    Raises `NotDead`, `IllegalEvent`, `InvalidPayload`, or `WouldDieAgain`, which says what is needed.
+    Raises `NotDead`, `IllegalEvent`, `InvalidPayload`, `VersionMismatch`, or `WouldDieAgain`, which says what is needed.
     """
     loaded, letter = await store.load(run_id), await store.dead_letter(run_id)
+    if loaded.run.status is not Status.DEAD:
+        raise NotDead(f"run {loaded.run.id} is {loaded.run.status} in {loaded.run.state}; only a dead run is redriven")
+    older = loaded.run.fingerprint != definition.fingerprint
+    migrating = await bring(loaded) if older and bring is not None else None
+    loaded = loaded if migrating is None else migrating.loaded
     run, now = loaded.run, clock.now()
-    if run.status is not Status.DEAD:
-        raise NotDead(f"run {run.id} is {run.status} in {run.state}; only a dead run is redriven")
     try:
         held = hold(definition, loaded, Visit(store, clock, run_id, run.seq, run.epoch))
     except StatecraftError:
@@ -93,7 +104,7 @@ async def prepare(store: port.Store, clock: Clock, definition: Definition, run_i
     if not head.status.closed:
         _survives(held, now)
     facts = (run_id, run.seq, run.epoch, now, wish.by, wish.note)
-    return port.Redrive(*facts, entry, head, held.deadline_at, held.extra_steps, move)
+    return migrating, port.Redrive(*facts, entry, head, held.deadline_at, held.extra_steps, move)
 
 
 def retried(calls: Sequence[CallRecord], letter: DeadLetter | None) -> list[CallRecord]:
@@ -145,8 +156,7 @@ def _entry(held: Held, calls: Sequence[CallRecord], again: Sequence[CallRecord],
         }
     )
     digest, nth = hashlib.sha256(REDRIVE.encode()).digest(), sum(call.kind == REDRIVE for call in calls)
-    mark = chain.call_hash(held.seq, REDRIVE, wish.by, digest, nth, True, request, "null", 0, 0)
-    return port.Call(
+    row = port.Call(
         run_id=held.run_id,
         seq=held.seq,
         idx=visit.gaps[0] if visit.gaps else len(visit.hashes),
@@ -164,8 +174,9 @@ def _entry(held: Held, calls: Sequence[CallRecord], again: Sequence[CallRecord],
         input_tokens=0,
         output_tokens=0,
         model=None,
-        hash=mark,
+        hash=b"",
     )
+    return replace(row, hash=chain.call_hash(row))
 
 
 def _grant(held: Held, wish: Wish, now: int) -> None:

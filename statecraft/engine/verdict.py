@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from statecraft.calls.call import canonical
 from statecraft.clock import Clock, stamp
 from statecraft.decisions import Decision, Happened, Modify, decision_name, decision_note
+from statecraft.engine.migrating import Bring
 from statecraft.errors import (
     AlreadyDecided,
     DecisionLate,
@@ -25,14 +27,27 @@ from statecraft.tools import Tool, ToolArgumentsInvalid, ToolResultInvalid
 
 
 async def record(
-    store: port.Store, clock: Clock, definition: Definition, run_id: bytes, decision: Decision, by: str, review: str | None
+    store: port.Store,
+    clock: Clock,
+    definition: Definition,
+    run_id: bytes,
+    decision: Decision,
+    by: str,
+    review: str | None,
+    bring: Bring | None = None,
 ) -> None:
-    """Write the decision down. Raises a `Refused` or `NotFound` that says why not; then nothing was written."""
+    """Write the decision down. A run of an older definition is not migrated by that, but its question is looked at as it will
+    be then, by `bring`. Raises a `Refused` or `NotFound` that says why not; then nothing was written."""
     run = await store.run(run_id)
-    about = pick(run, await store.reviews(run_id), await store.reviews(run_id, open_only=True), review)
+    waiting = await store.reviews(run_id, open_only=True)
+    about = pick(run, await store.reviews(run_id), waiting, review)
     name, now = decision_name(decision), clock.now()
     check(run, about, name, now)
-    answer = _answer(tool_of(definition, about), decision)
+    if bring is not None and run.fingerprint != definition.fingerprint:
+        run = (await bring(await store.load(run_id))).loaded.run
+    # A migration may have renamed the state since the question was put.
+    here = run.state if about.id in {each.id for each in waiting} else about.state
+    answer = _answer(tool_of(definition, replace(about, state=here)), decision)
     digest, occurrence, turn = about.call or ("", 0, 0)
     await store.submit(
         port.Decide(

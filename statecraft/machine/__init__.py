@@ -22,6 +22,7 @@ from statecraft.machine.event import (
     SystemEvent,
     VisitsExhausted,
 )
+from statecraft.machine.migration import Migration
 from statecraft.machine.state import Ask
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "InvalidOutput",
     "LoopDetected",
     "Machine",
+    "Migration",
     "Model",
     "Move",
     "OperatorEvent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -75,6 +76,14 @@ class Budget:
         if self.wall is not None:
             found["wall_s"] = self.wall.total_seconds()
         return found
+
+
+def nothing() -> Budget:
+    """The budget of who makes no calls at all. It can only be declared for a visit, as `per_visit=0`."""
+    none = copy(Budget(calls=1))
+    object.__setattr__(none, "calls", 0)
+    object.__setattr__(none, "limits", {"calls": 0})
+    return none
 
 
 def public(unit: str, amount: int) -> float:

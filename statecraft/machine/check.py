@@ -10,10 +10,16 @@ SC106  state without exits                    SC119  guard that is not a plain f
 SC107  review without a timeout               SC120  cycle without a bound (warning; with no handler in it: error)
 SC108  row that is never reached              SC121  bound that never binds (warning)
 SC109  guarded rows without a default         SC122  bounded state without a row for the bound
-SC110  the same guard twice                   SC124  bound that is not positive
-SC111  event without a row                    SC125  guard without a name (warning)
-SC112  row for an impossible event            SC126  type that cannot be written as JSON
-SC127  two tools with one name
+SC110  the same guard twice                   SC123  calls without any cap (warning)
+SC111  event without a row                    SC124  bound that is not positive
+SC112  row for an impossible event            SC125  guard without a name (warning)
+SC126  type that cannot be written as JSON    SC130  property that does not hold
+SC127  two tools with one name                SC131  budget below the worst case (warning)
+SC140  runs in flight that a definition cannot host (`statecraft check --against`)
+SC141  migration to an unknown state          SC145  migration with a function that is not plain
+SC142  migration to a final state             SC146  migration of an event to one that no review takes
+SC143  two migrations with one origin         SC147  migration from the definition itself
+SC144  choice of a state that names no states
 """
 
 from __future__ import annotations
@@ -28,10 +34,12 @@ from pydantic.errors import PydanticUserError
 
 from statecraft.errors import Finding
 from statecraft.machine.budget import Budget
+from statecraft.machine.calling import check_caps
 from statecraft.machine.data import Data, clashes, misplaced_appends, unreadable_fields
 from statecraft.machine.definition import START_EVENT
 from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, Event, ReviewExpired, SystemEvent, VisitsExhausted, event_name
 from statecraft.machine.paths import check_paths
+from statecraft.machine.proving import check_properties
 from statecraft.machine.table import (
     ANYWHERE,
     Declaration,
@@ -58,10 +66,12 @@ def check(declaration: Declaration) -> list[Finding]:
     found += _rows(declaration, table)
     for state in declaration.states:
         found += _exits(declaration, table, state)
-    if not any(finding.code in {"SC100", "SC115", "SC116", "SC118"} for finding in found) and all(
-        row.target for row in declaration.rows
-    ):
+    found += check_caps(declaration)
+    codes = {finding.code for finding in found}
+    if not codes & {"SC100", "SC115", "SC116", "SC118"} and all(row.target for row in declaration.rows):
         found += check_paths(declaration, table)
+        if "SC124" not in codes:
+            found += check_properties(declaration, table)
     return sorted(found, key=lambda finding: finding.level)
 
 

@@ -65,6 +65,11 @@ def merge_plan(data_type: type[Data], event_type: type[Event]) -> MergePlan:
     )
 
 
+def appended(data_type: type[Data]) -> tuple[str, ...]:
+    """The fields whose new values are added to the old ones."""
+    return tuple(name for name, info in data_type.model_fields.items() if _is_appended(info))
+
+
 def fold(data: D, event: Event, plan: MergePlan) -> D:
     """The data after the event: a new instance, or the same one if the event merges nothing.
 

@@ -12,6 +12,8 @@ from typing import Any, Generic, Never, Protocol, overload
 from statecraft.errors import ConfigError, DefinitionError, Finding
 from statecraft.machine.alphabet import Unreadable, calling_scope, is_subclass, read_events
 from statecraft.machine.budget import Budget
+from statecraft.machine.calling import asks_model
+from statecraft.machine.caps import PerVisit, checked
 from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.covering import Path, PathKind, paths
@@ -20,8 +22,13 @@ from statecraft.machine.definition import START_EVENT, Definition, Handler, RowS
 from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, E, Event, event_name
 from statecraft.machine.fingerprint import canonical, fingerprint, specification
 from statecraft.machine.kernel import Kernel
+from statecraft.machine.migration import Migration, check_migrations, not_itself
+from statecraft.machine.properties import Property, only_properties
+from statecraft.machine.proving import Counterexample, counterexample
+from statecraft.machine.shortfall import check_budgets
 from statecraft.machine.state import Anywhere, Ask, Final, On, Review, Row, State, Target
 from statecraft.machine.table import ANYWHERE, Declaration, DeclaredRow, DeclaredState, Table, expand, reachable_rows
+from statecraft.machine.worst import WorstCase, worst_case
 
 
 class _TakesHandler(Protocol[D]):
@@ -46,7 +53,8 @@ class Machine(Generic[D]):
     """A machine under construction: declare states, then close it with `transitions(...)`.
 
     `version` is for people; what decides whether a run may go on is the fingerprint. `max_steps` bounds the transitions
-    of a run, `deadline` the time from its start, `budget` what it may spend.
+    of a run, `deadline` the time from its start, `budget` what it may spend. `migrations`, oldest first, say how runs of older
+    definitions go on under this one.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class Machine(Generic[D]):
         max_steps: int = 100,
         deadline: timedelta | None = None,
         budget: Budget | None = None,
+        migrations: Sequence[Migration] = (),
     ) -> None:
         given: object = name
         if not isinstance(given, str) or not name or any(letter.isspace() for letter in name):
@@ -72,11 +81,12 @@ class Machine(Generic[D]):
         self.anywhere: Anywhere[D] = Anywhere(self)
         """Source of rows that hold in every state that is not final."""
         self._bounds = (max_steps, deadline, budget)
+        self._migrations = _only_migrations(migrations)
         self._states: list[DeclaredState] = []
         self._functions: dict[str, Callable[..., Any]] = {}
         self._definition: Definition | None = None
         self._findings: tuple[Finding, ...] = ()
-        self._closed: Declaration | None = None
+        self._stated: tuple[Sequence[Row[D]], tuple[Property[D], ...]] = ((), ())
 
     def __repr__(self) -> str:
         return f"<machine {self.name} {self.version}>"
@@ -92,12 +102,13 @@ class Machine(Generic[D]):
         tools: Sequence[AnyTool] = (),
         children: Sequence[Machine[Any]] = (),
         budget: Budget | None = None,
+        per_visit: PerVisit = None,
     ) -> _TakesHandler[D]:
         """Declare a state by its handler: its name is the function's, its events are the return annotation.
 
         `max_visits` bounds how often a run enters it, `timeout` how long one visit takes, `tools` is all its handler and
         its model may call, `children` all machines that it may run as child runs, `budget` what all its visits in one run
-        may spend. A plain `def` handler runs in a thread.
+        may spend, `per_visit` what each of them may (0: it makes no calls). A plain `def` handler runs in a thread.
         """
         self._refuse_bare("state", bare)
         if isinstance(budget, Budget) and budget.wall is not None:
@@ -105,7 +116,15 @@ class Machine(Generic[D]):
         kept = _only_tools(tools)
         nested = _only_machines(children)
         declared = DeclaredState(
-            "", "work", start=start, max_visits=max_visits, timeout=timeout, tools=kept, children=nested, budget=budget
+            "",
+            "work",
+            start=start,
+            max_visits=max_visits,
+            timeout=timeout,
+            tools=kept,
+            children=nested,
+            budget=budget,
+            per_visit=checked(per_visit),
         )
 
         def take(fn: Callable[[Run[D]], Any], /) -> State[D, Any]:
@@ -133,7 +152,7 @@ class Machine(Generic[D]):
     def _declare(self, declared: DeclaredState, fn: Callable[..., Any]) -> str:
         self._refuse_if_closed()
         name = str(getattr(fn, "__name__", type(fn).__name__))
-        state = replace(declared, name=name, doc=inspect.getdoc(fn) or "")
+        state = replace(declared, name=name, doc=inspect.getdoc(fn) or "", asks=asks_model(fn))
         self._states.append(self._with_events(state, fn, calling_scope(fn)))
         self._functions[name] = fn
         return name
@@ -155,26 +174,68 @@ class Machine(Generic[D]):
 
     # --- the table ----------------------------------------------------------------------------------------------------
 
-    def transitions(self, *rows: Row[D]) -> None:
-        """State the whole table and close the machine.
+    def transitions(self, *rows: Row[D], properties: Sequence[Property[D]] = ()) -> None:
+        """State the whole table and close the machine. `properties` (`never`, `always`, `eventually`) are stated of
+        all its runs, and proven here.
 
         Raises `DefinitionError` with every error found; the machine then stays open. Warnings are kept in `findings`.
         """
         self._refuse_if_closed()
+        self._stated = rows, only_properties(properties)
+        declaration, findings = self._examined()
+        errors = [finding for finding in findings if finding.level == "error"]
+        if errors:
+            raise DefinitionError(self.name, errors)
+        definition = replace(_close(declaration, self._functions), migrations=self._migrations)
+        if vain := not_itself(self._migrations, definition.fingerprint):
+            raise DefinitionError(self.name, vain)
+        self._findings = tuple(findings)
+        self._definition = definition
+
+    def check(self) -> tuple[Finding, ...]:
+        """Everything that is wrong or doubtful about the machine as it stands, errors first. Never raises. Beyond `findings`
+        it looks at the worst case, which takes too long for every import.
+
+        Works on a closed machine, and on an open one: then with the table that `transitions(...)` refused, or none.
+        """
+        if self._definition is None:
+            return tuple(self._examined()[1])
+        return (*self._findings, *check_budgets(self._definition, self.worst_case()))
+
+    def counterexample(self, claim: Property[D], /) -> Counterexample | None:
+        """A possible run that breaks the property, with as few moves as there can be; None if it holds.
+
+        For properties that are no part of the declaration: `assert machine.counterexample(never(sent, before=Approved)) is None`.
+        Raises `ConfigError` for a machine that is not closed, and for a property of another one.
+        """
+        self.definition  # noqa: B018  # an open machine is told with its own error
+        [given] = only_properties([claim])
+        if foreign := _foreign(self, given):
+            raise ConfigError(f"{given} names {foreign}, which is no state of {self.name}")
+        declaration, _ = self._read()
+        return counterexample(declaration, expand(declaration), given)
+
+    def _examined(self) -> tuple[Declaration, list[Finding]]:
+        """What is declared so far, with all findings."""
+        declaration, found = self._read()
+        every = [*found, *check(declaration), *check_migrations(self._migrations, declaration)]
+        return declaration, sorted(every, key=lambda finding: finding.level)
+
+    def _read(self) -> tuple[Declaration, list[Finding]]:
+        """What is declared so far by names, with what cannot be said by names."""
         for i, state in enumerate(self._states):
             if state.unread:  # an event declared after the handler that names it
                 fn = self._functions[state.name]
                 self._states[i] = self._with_events(state, fn, calling_scope(fn))
+        rows, claims = self._stated
         found: list[Finding] = []
         declared = [row for row in (_declared(self, row, found) for row in rows) if row is not None]
-        declaration = self._declaration(declared)
-        findings = [*found, *check(declaration)]
-        errors = [finding for finding in findings if finding.level == "error"]
-        if errors:
-            raise DefinitionError(self.name, errors)
-        self._findings = tuple(findings)
-        self._closed = declaration
-        self._definition = _close(declaration, self._functions)
+        for claim in claims:
+            if foreign := _foreign(self, claim):
+                message = f"{claim} names {foreign}, which is no state of {self.name}"
+                found.append(Finding("SC101", "error", self.name, message, f"name states of {self.name} itself"))
+        own = tuple(claim for claim in claims if not _foreign(self, claim))
+        return replace(self._declaration(declared), properties=own), found
 
     def _declaration(self, rows: Sequence[DeclaredRow]) -> Declaration:
         max_steps, deadline, budget = self._bounds
@@ -188,10 +249,22 @@ class Machine(Generic[D]):
             raise ConfigError(f"machine {self.name} is not closed: call {self.name}.transitions(...) with its rows")
         return self._definition
 
+    def worst_case(self) -> WorstCase:
+        """The most steps, calls, tokens, money and time that any run of the closed machine may use, each with a run that does.
+
+        Raises `ConfigError` before `transitions(...)`.
+        """
+        return worst_case(self.definition)
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         """The warnings of a closed machine."""
         return self._findings
+
+    @property
+    def properties(self) -> tuple[Property[D], ...]:
+        """What was stated with the table. Those of a closed machine hold."""
+        return self._stated[1]
 
     def paths(self, kind: PathKind = "transitions") -> list[Path]:
         """Paths from the start that together enter all `states`, take all `transitions` (rows) or all `pairs` of rows that can
@@ -200,9 +273,8 @@ class Machine(Generic[D]):
 
         Raises `ConfigError` for another kind, or before the machine is closed.
         """
-        if self._closed is None:
-            raise ConfigError(f"machine {self.name} is not closed: call {self.name}.transitions(...) with its rows")
-        return paths(self._closed, kind)
+        self.definition  # noqa: B018  # an open machine is told with its own error
+        return paths(self._read()[0], kind)
 
 
 # --- from what was written to what is meant ---------------------------------------------------------------------------
@@ -222,6 +294,13 @@ def _only_machines(children: Sequence[Machine[Any]]) -> tuple[Machine[Any], ...]
     if not isinstance(given, Sequence) or not all(isinstance(each, Machine) for each in given):
         raise ConfigError(f"children takes a list of machines, such as children=[research], not {children!r}")
     return tuple(children)
+
+
+def _only_migrations(migrations: Sequence[Migration]) -> tuple[Migration, ...]:
+    given: object = migrations
+    if not isinstance(given, Sequence) or not all(isinstance(each, Migration) for each in given):
+        raise ConfigError(f"migrations takes a list, such as migrations=[Migration(since='1')], not {migrations!r}")
+    return tuple(migrations)
 
 
 def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> DeclaredRow | None:
@@ -244,6 +323,11 @@ def _declared(machine: Machine[Any], row: object, found: list[Finding]) -> Decla
     what = f"{target.name}, a state of another machine" if isinstance(target, Target) else f"{target!r}, which is not a state"
     found.append(Finding("SC101", "error", place, f"the row leads to {what}", f"lead to a state of {machine.name} itself"))
     return DeclaredRow(row.source.name, row.event, "", row.guard)
+
+
+def _foreign(machine: Machine[Any], claim: Property[Any]) -> str:
+    """The states of a property that belong to another machine, by name; empty if none does."""
+    return ", ".join(state.name for state in claim.named if state.machine is not machine)
 
 
 def _half(row: On[Any]) -> str:
@@ -296,6 +380,7 @@ def _state_spec(state: DeclaredState) -> StateSpec:
         tools=tuple(tool.name for tool in state.tools),
         doc=state.doc,
         budget=state.budget,
+        per_visit=state.per_visit,
     )
 
 

@@ -14,6 +14,7 @@ from statecraft.machine.budget import Budget
 from statecraft.machine.context import AnyTool, Run
 from statecraft.machine.data import D, Data, MergePlan, fold, whole
 from statecraft.machine.event import Event, Rewritten, event_name
+from statecraft.machine.migration import Migration
 
 if TYPE_CHECKING:
     from statecraft.machine.declare import Machine
@@ -39,6 +40,8 @@ class StateSpec:
     doc: str = ""
     budget: Budget | None = None
     """What all visits of it in one run may spend."""
+    per_visit: Budget | None = None
+    """What each visit may spend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Definition:
     edges: tuple[tuple[str, str, str], ...]
     """Every (source, event, target) that can ever be journaled, the start edge `("", "start", start)` first."""
     kernel: Decides
+    migrations: tuple[Migration, ...] = ()
+    """How runs of older definitions go on under this one, oldest first. No part of the fingerprint."""
 
     def decide(self, state: str, event: Event, data: Data) -> Move | Refusal:
         """Where the event leads from `state`: the first row whose guard holds.

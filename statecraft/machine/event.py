@@ -83,6 +83,12 @@ class Migrated(Rewritten):
 
     fingerprint: str = ""
     """The definition it comes from."""
+    visits: dict[str, int] = {}
+    """How often each state of the new definition counts as entered."""
+    first: int = 0
+    """The step that began the visit, which goes on."""
+    entered_at: int = 0
+    """When it did, in microseconds."""
 
 
 class Forked(Rewritten):
@@ -141,7 +147,7 @@ class BudgetExhausted(Failure):
     unit: str = "tokens"
     """`tokens`, `money` (dollars), `calls`, or `wall` (seconds)."""
     scope: str = "run"
-    """Whose budget: `run`, `state`, `parent` (of a run that this one is a child of), or `tenant`."""
+    """Whose budget: `run`, `state`, `visit`, `parent` (of a run that this one is a child of), or `tenant`."""
 
 
 class StateTimeout(Failure):

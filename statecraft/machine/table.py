@@ -21,6 +21,7 @@ from statecraft.machine.event import (
     VisitsExhausted,
     event_name,
 )
+from statecraft.machine.properties import Property
 
 Guard = Callable[[Any, Any], bool]
 """A pure function of (event, data)."""
@@ -43,8 +44,11 @@ class DeclaredState:
     tools: tuple[AnyTool, ...] = ()
     children: tuple[Any, ...] = ()
     """Machines that its handler may run as children."""
+    asks: bool = False
+    """Whether its handler's own code asks a model, as far as can be seen."""
     doc: str = ""
     budget: Budget | None = None
+    per_visit: Budget | None = None
     unread: str = ""
     """Why the events of its handler could not be read; empty if they were."""
 
@@ -91,6 +95,8 @@ class Declaration:
     max_steps: int
     deadline: timedelta | None
     budget: Budget | None
+    properties: tuple[Property[Any], ...] = ()
+    """What is stated of all its runs. No part of the fingerprint, since it moves no run."""
 
     @property
     def own_events(self) -> dict[type[Event], None]:

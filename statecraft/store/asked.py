@@ -10,15 +10,16 @@ from statecraft.records import CLOSED, ReviewRecord
 from statecraft.store import rows
 from statecraft.store import tables as t
 from statecraft.store.statements import Query
+from statecraft.store.visits import of_open_visit
 
 OF_VISIT = Query(
     sa.select(t.call_reviews)
-    .where(t.call_reviews.c.run_id == sa.bindparam("run_id"), t.call_reviews.c.seq == sa.bindparam("seq"))
+    .where(t.call_reviews.c.run_id == sa.bindparam("run_id"), t.call_reviews.c.seq >= sa.bindparam("seq"))
     .order_by(t.call_reviews.c.round, t.call_reviews.c.requested_at),
     "run_id",
     "seq",
 )
-"""Questions about calls of one visit, in order of rounds."""
+"""Questions about calls of the visits from a step on, in order of rounds."""
 
 
 def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[ReviewRecord]:
@@ -37,7 +38,9 @@ def reviews(sql: sa.Connection, run_id: bytes | None, open_only: bool) -> list[R
 
 def of_open(query: sa.Select[*tuple[Any, ...]], table: sa.Table) -> sa.Select[*tuple[Any, ...]]:
     """The rows of a query of `reviews` or `call_reviews` that are open."""
-    same = sa.and_(t.runs.c.run_id == table.c.run_id, t.runs.c.seq == table.c.seq)
+    # The question of a state is asked again by a migration, since whoever decides it makes the step after it.
+    here = t.runs.c.seq == table.c.seq if table is t.reviews else of_open_visit(table.c.seq)
+    same = sa.and_(t.runs.c.run_id == table.c.run_id, here)
     going = t.runs.c.status.not_in([str(status) for status in CLOSED])
     query = query.join(t.runs, same).where(table.c.decision.is_(None), going)
     return query if table is t.reviews else query.where(~_answered().exists())
@@ -45,5 +48,5 @@ def of_open(query: sa.Select[*tuple[Any, ...]], table: sa.Table) -> sa.Select[*t
 
 def _answered() -> sa.Select[*tuple[Any, ...]]:
     asked = t.call_reviews.c
-    same = (t.calls.c[name] == asked[name] for name in ("run_id", "seq", "digest", "occurrence"))
-    return sa.select(t.calls.c.idx).where(*same)
+    same = (t.calls.c[name] == asked[name] for name in ("run_id", "digest", "occurrence"))
+    return sa.select(t.calls.c.idx).where(*same, t.calls.c.seq >= asked.seq)

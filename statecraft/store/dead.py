@@ -18,6 +18,7 @@ from statecraft.store import statements as s
 from statecraft.store import tables as t
 from statecraft.store.claims import head_row
 from statecraft.store.redrive import Drop, Redrive
+from statecraft.store.visits import carried
 from statecraft.store.writes import Rows, call_row, end, journal, note
 
 _HOUR = 3_600_000_000
@@ -176,13 +177,13 @@ def _must_wait(sql: sa.Connection, child: r.Row) -> None:
     if parent.status == Status.RUNNING:
         raise Gone(f"{run}, and {name} is being advanced and may be reading its end; look again in a moment")
     asked = int(str(child.key or "").removeprefix("child:").split(".", 1)[0] or -1)
-    if parent.seq != asked or child.run_id.hex() in _told(sql, child.parent, asked):
+    if not carried(sql, child.parent, asked, parent.seq) or child.run_id.hex() in _told(sql, child.parent, asked):
         raise Gone(f"{run}, and {name} was told of its death and went on; it stands in {parent.state} now")
 
 
 def _told(sql: sa.Connection, parent: bytes, seq: int) -> set[str]:
-    """The child runs whose end stands in the journal of a visit."""
-    calls = r.CALLS.where(t.calls.c.run_id == parent, t.calls.c.seq == seq, t.calls.c.kind == "child")
+    """The child runs whose end stands in the journal of a visit, the run's last one."""
+    calls = r.CALLS.where(t.calls.c.run_id == parent, t.calls.c.seq >= seq, t.calls.c.kind == "child")
     ends = (json.loads(row.result) for row in sql.execute(calls))
     return {str(told.get("run_id")) for told in ends}
 

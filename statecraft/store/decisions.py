@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from statecraft.clock import instant
 from statecraft.errors import AlreadyDecided, DecisionLate, IllegalEvent, NotFound, Refused, RunClosed, Superseded
 from statecraft.records import RunRecord
+from statecraft.store import chain, telling
 from statecraft.store import statements as s
 from statecraft.store import tables as t
-from statecraft.store import telling
 from statecraft.store.claims import head
 from statecraft.store.port import Decide
 from statecraft.store.rows import Row
+from statecraft.store.visits import carried
 from statecraft.store.writes import Rows, note
 
 
@@ -26,8 +27,10 @@ def decide(sql: sa.Connection, write: Decide, rows: Rows) -> None:
     if refusal is not None:
         raise refusal
     key = (write.run_id, write.seq, write.digest, write.occurrence, write.round)
-    rows[s.ANSWER].append((write.decision, write.by, write.at, run.epoch, write.note, write.answer, *key))
-    rows[s.WAKE].append((write.at, write.run_id, write.seq, write.at))
+    question = chain.question_hash(write.seq, asked, asked.decisions)
+    mark = chain.answer_hash(question, write.decision, write.by, write.at, run.epoch, write.note, write.answer)
+    rows[s.ANSWER].append((write.decision, write.by, write.at, run.epoch, write.note, mark, write.answer, *key))
+    rows[s.WAKE].append((write.at, write.run_id, run.seq, write.at))
     facts = note(tool=asked.tool, decision=write.decision, by=write.by)
     rows[s.FEED].append((write.run_id, "decided", write.seq, 0, write.at, facts))
     telling.decided(write, rows)
@@ -49,7 +52,7 @@ def _undecidable(sql: sa.Connection, write: Decide, run: RunRecord, asked: Row) 
         return AlreadyDecided(f"{what} was decided by {asked.decided_by}: {asked.decision}")
     if run.status.closed:
         return RunClosed(f"run {run.id} is {run.status} in {run.state}; {what} needs no decision any more")
-    if run.seq != write.seq or _answered(sql, write):
+    if not carried(sql, write.run_id, write.seq, run.seq) or _answered(sql, write):
         return Superseded(f"run {run.id} went on without {what}; it stands at step {run.seq} in {run.state}")
     if asked.action != write.action:
         return Superseded(f"{what} is about another action than the one decided on; look at it again")
@@ -65,4 +68,4 @@ def _answered(sql: sa.Connection, write: Decide) -> bool:
     """Whether the call has an outcome, so that nobody waits for the decision."""
     call = t.calls.c
     key = (call.digest == write.digest, call.occurrence == write.occurrence)
-    return sql.execute(sa.select(call.idx).where(call.run_id == write.run_id, call.seq == write.seq, *key)).first() is not None
+    return sql.execute(sa.select(call.idx).where(call.run_id == write.run_id, call.seq >= write.seq, *key)).first() is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,9 +15,11 @@ from statecraft.store import rows
 from statecraft.store import tables as t
 from statecraft.store.accounts import OWN, own_bounds
 from statecraft.store.asked import OF_VISIT
+from statecraft.store.counting import Counted, counted, counted_before
 from statecraft.store.each import ask_each
 from statecraft.store.port import Loaded
 from statecraft.store.statements import Query
+from statecraft.store.versions import MIGRATED
 
 _RUN_ID: sa.BindParameter[bytes] = sa.bindparam("run_id")
 _SEQ: sa.BindParameter[int] = sa.bindparam("seq")
@@ -40,9 +44,9 @@ _PAST = Query(
     "run_id",
     "seq",
 )
-_CALLS = Query(rows.CALLS.where(t.calls.c.run_id == _RUN_ID, t.calls.c.seq == _SEQ), "run_id", "seq")
+_CALLS = Query(rows.CALLS.where(t.calls.c.run_id == _RUN_ID, t.calls.c.seq >= _SEQ), "run_id", "seq")
 _ATTEMPTS = Query(
-    sa.select(t.attempts).where(t.attempts.c.run_id == _RUN_ID, t.attempts.c.seq == _SEQ).order_by(t.attempts.c.no),
+    sa.select(t.attempts).where(t.attempts.c.run_id == _RUN_ID, t.attempts.c.seq >= _SEQ).order_by(t.attempts.c.no),
     "run_id",
     "seq",
 )
@@ -70,24 +74,32 @@ class _Parts:
     attempts: list[rows.Row]
     used: list[rows.Row]
     reviews: list[rows.Row]
+    moved: Mapping[str, Any]
+    """Of a visit that a migration carried on, what its step says; else empty."""
+    before: Counted
+    """Visits up to the snapshot, if a migration came before it."""
 
 
 def _parts(sql: sa.Connection, heads: Sequence[rows.Row]) -> list[_Parts]:
-    ids, visits = [(head.run_id,) for head in heads], [(head.run_id, head.seq) for head in heads]
+    ids = [(head.run_id,) for head in heads]
     kept = [next(iter(found), None) for found in ask_each(_SNAPSHOT, sql, ids)]
     since = [(head.run_id, 0 if row is None else row.seq) for head, row in zip(heads, kept, strict=True)]
     later = [each for each in since if each[1]]
     past = dict(zip(later, ask_each(_PAST, sql, later), strict=True))
     first = dict(zip(later, ask_each(_INPUT, sql, [each[:1] for each in later]), strict=True))
     links = ask_each(_LINKS, sql, since)
+    moved = [json.loads(found[-1].payload) if found[-1].event == MIGRATED else {} for found in links]
+    visits = [(head.run_id, told.get("first", head.seq)) for head, told in zip(heads, moved, strict=True)]
     of_visit = [ask_each(query, sql, visits) for query in (_CALLS, _ATTEMPTS, OF_VISIT)]
     used = ask_each(OWN, sql, [own_bounds(head.run_id) for head in heads])
     out: list[_Parts] = []
-    for head, each, row, found, calls, attempts, reviews, meters in zip(
-        heads, since, kept, links, of_visit[0], of_visit[1], of_visit[2], used, strict=True
+    for head, each, row, found, calls, attempts, reviews, meters, told in zip(
+        heads, since, kept, links, of_visit[0], of_visit[1], of_visit[2], used, moved, strict=True
     ):
         start = first[each][0] if each in first else found[0]
-        out.append(_Parts(head, each[1], row, found, past.get(each, []), start.payload, calls, attempts, meters, reviews))
+        far = past.get(each, [])
+        before = counted_before(sql, head.run_id, each[1], far)
+        out.append(_Parts(head, each[1], row, found, far, start.payload, calls, attempts, meters, reviews, told, before))
     return out
 
 
@@ -111,11 +123,12 @@ def _record(parts: _Parts) -> Loaded:
         tail=tuple((link.seq, link.event, link.payload) for link in links[1:]),
         visits=visits,
         events=events,
-        entered_at=links[-1].at,
+        entered_at=parts.moved.get("entered_at", links[-1].at),
         hash=links[-1].hash,
-        usage=sum((Usage(call.input_tokens, call.output_tokens) for call in parts.calls), usage),
+        usage=sum((Usage(call.input_tokens, call.output_tokens) for call in parts.calls if call.seq == head.seq), usage),
         calls=tuple(rows.call_record(call) for call in parts.calls),
         call_hashes=tuple(call.hash for call in parts.calls),
+        marks=tuple(row.hash for row in (*parts.attempts, *parts.reviews) if row.seq == head.seq and row.hash is not None),
         attempts=tuple(rows.attempt_record(row) for row in parts.attempts),
         payload_bytes=sum(len(link.payload.encode()) for link in links[1:]),
         snapshot_at=parts.since,
@@ -123,17 +136,16 @@ def _record(parts: _Parts) -> Loaded:
         used={row.meter: row.used for row in parts.used},
         reviews=tuple(rows.call_review_record(row, head.state) for row in parts.reviews),
         extra_steps=head.extra_steps,
+        first=parts.moved.get("first"),
     )
 
 
 def _past(parts: _Parts) -> tuple[dict[str, int], frozenset[str], Usage]:
     """(visits by state, events seen, tokens of the visits that ended): summed up to the snapshot, then by the links at hand."""
-    visits: dict[str, int] = {}
     events: set[str] = set()
     inputs = outputs = 0
-    for row, times in (*((row, row.times) for row in parts.past), *((link, 1) for link in parts.links)):
-        visits[row.target] = visits.get(row.target, 0) + times
+    for row in (*parts.past, *parts.links):
         events.add(row.event)
         inputs += row.input_tokens
         outputs += row.output_tokens
-    return visits, frozenset(events), Usage(int(inputs), int(outputs))
+    return counted(parts.before, parts.links), frozenset(events), Usage(int(inputs), int(outputs))

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, beats, claims, dead, decisions, due, errands, schedules
+from statecraft.store import accounts, beats, claims, copying, dead, decisions, due, errands, rewriting, schedules
 from statecraft.store import scheduling as sched
 from statecraft.store.outbox import Telling
 from statecraft.store.port import (
@@ -18,7 +18,9 @@ from statecraft.store.port import (
     ClaimDue,
     Decide,
     Drop,
+    Fork,
     MachineSpec,
+    Migrate,
     Redrive,
     Release,
     Renew,
@@ -48,6 +50,8 @@ _LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
     Decide: decisions.decide,
     Redrive: dead.redrive,
     Drop: dead.drop,
+    Fork: copying.fork,
+    Migrate: rewriting.migrate,
     Beat: lambda sql, write, _: beats.beat(sql, write),
     MachineSpec: lambda sql, write, _: claims.register(sql, write),
     **dict.fromkeys(get_args(Telling), errands.act),

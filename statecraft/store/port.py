@@ -27,6 +27,7 @@ from statecraft.records import (
     Usage,
 )
 from statecraft.stats.figures import Figures
+from statecraft.store.forks import Fork
 from statecraft.store.holding import Beat, Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
@@ -34,6 +35,7 @@ from statecraft.store.outbox import Outbox, Telling
 from statecraft.store.questions import CallReview, Decide
 from statecraft.store.redrive import Death, Drop, Redrive
 from statecraft.store.scheduling import DropSchedule, Fired, PauseSchedule, PutSchedule, ResumeSchedule, ScheduleWrite
+from statecraft.store.versions import Migrate, Version
 
 __all__ = [
     "Adjust",
@@ -52,10 +54,12 @@ __all__ = [
     "Drop",
     "DropSchedule",
     "Fired",
+    "Fork",
     "Head",
     "Loaded",
     "MachineSpec",
     "MessageNode",
+    "Migrate",
     "Move",
     "Park",
     "PauseSchedule",
@@ -72,6 +76,7 @@ __all__ = [
     "Start",
     "Store",
     "Transition",
+    "Version",
     "Write",
 ]
 
@@ -206,6 +211,8 @@ Write = (
     | Decide
     | Drop
     | Redrive
+    | Fork
+    | Migrate
     | ScheduleWrite
     | Beat
     | Telling
@@ -232,7 +239,7 @@ class Loaded:
     events: frozenset[str]
     """Names of the events that ever moved this run."""
     entered_at: int
-    """When the current state was entered."""
+    """When the current visit began."""
     hash: bytes
     """Hash of the last transition."""
     usage: Usage
@@ -241,6 +248,8 @@ class Loaded:
     """Calls of the current visit, in order."""
     call_hashes: tuple[bytes, ...]
     """Their hashes, in the same order."""
+    marks: tuple[bytes, ...]
+    """Hashes of the visit's attempts, and of its questions about calls."""
     attempts: tuple[AttemptRecord, ...]
     """Attempts of the current visit."""
     payload_bytes: int
@@ -254,7 +263,10 @@ class Loaded:
     reviews: tuple[ReviewRecord, ...] = ()
     """Questions about calls of the current visit, decided or not, in order of rounds."""
     extra_steps: int = 0
-    """Steps that redrives granted beyond the machine's `max_steps`."""
+    """Steps that do not count against the machine's `max_steps`: granted by redrives, or made by migrations."""
+    first: int | None = None
+    """The step that began the current visit, if migrations carried it on to the last one; its calls, attempts and reviews
+    are of all steps from there on."""
 
 
 class Store(Outbox, Protocol):
@@ -357,6 +369,10 @@ class Store(Outbox, Protocol):
     async def blob(self, hash: bytes) -> str: ...
     async def spec(self, fingerprint: str) -> MachineSpec:
         """A registered definition. Raises `NotFound`."""
+        ...
+
+    async def versions(self, names: Sequence[str]) -> list[Version]:
+        """All definitions of the machines with these names, in the order in which they were registered."""
         ...
 
     async def verify(self, run_id: bytes) -> list[str]:

@@ -25,12 +25,26 @@ from statecraft.records import (
     TransitionRecord,
 )
 from statecraft.stats.figures import Figures
-from statecraft.store import accounts, asked, claims, dead, due, errands, figures, loading, reads, reminders, schedules, schema
+from statecraft.store import (
+    accounts,
+    asked,
+    claims,
+    dead,
+    due,
+    errands,
+    figures,
+    loading,
+    reads,
+    reminders,
+    rewriting,
+    schedules,
+    schema,
+)
 from statecraft.store.apply import Applier, Probe
 from statecraft.store.batched import Batched
 from statecraft.store.database import Database, Link
 from statecraft.store.outbox import Rule, Sightings
-from statecraft.store.port import Loaded, MachineSpec, Write
+from statecraft.store.port import Loaded, MachineSpec, Version, Write
 from statecraft.store.skew import later
 from statecraft.store.verify import verify
 from statecraft.store.writes import Step
@@ -214,6 +228,9 @@ class SqlStore:
 
     async def spec(self, fingerprint: str) -> MachineSpec:
         return await self._read(lambda sql: reads.spec(sql, fingerprint))
+
+    async def versions(self, names: Sequence[str]) -> list[Version]:
+        return await self._read(lambda sql: rewriting.versions(sql, names))
 
     async def verify(self, run_id: bytes) -> list[str]:
         return await self._read_on(lambda sql: verify(sql, run_id))

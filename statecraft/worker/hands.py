@@ -19,13 +19,14 @@ from statecraft.engine.held import Held, hold
 from statecraft.engine.outcome import Moved, Outcome, Parked
 from statecraft.engine.settings import Settings
 from statecraft.engine.step import Engine
-from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable
+from statecraft.errors import Fenced, RunHeld, StoreError, StoreFull, StoreUnavailable, VersionMismatch
 from statecraft.machine.definition import Definition
 from statecraft.records import RunRecord, Status
 from statecraft.schedules.firing import Firing
 from statecraft.store import port
 from statecraft.worker.changes import ANY, Changes
 from statecraft.worker.counts import Counts, NotOurs
+from statecraft.worker.hosting import Hosting
 from statecraft.worker.waits import either
 
 _PATIENCE = 3
@@ -51,6 +52,7 @@ class Hands(Changes):
         """Whether no more runs are taken, and those in hand are handed back."""
         self._store, self._clock, self._leases = engine.store, engine.clock, leases
         self._settings: Settings = engine.services.settings
+        self.hosting = Hosting(engine.store, engine.clock, definitions, micros(self._settings.poll))
         self.counts = Counts(engine.store, engine.clock, self._settings, owner)
         self._driving: dict[bytes, tuple[Held, asyncio.Task[None]]] = {}
         self._taking: set[bytes] = set()
@@ -162,22 +164,25 @@ class Hands(Changes):
             if (loaded.run.epoch, loaded.run.owner) != (run.epoch, self.owner):
                 trace.emit("run.lost", {"run_id": run.id, "state": run.state, "epoch": run.epoch})
                 return  # Taken over or ended since the claim. Its epoch of now is not ours to write under.
-            visit = Visit(self._store, self._clock, run_id, run.seq, run.epoch)
-            held = hold(self.definitions[loaded.machine], loaded, visit)
+            definition, loaded = await self.hosting.take_up(loaded)
+            held = hold(definition, loaded, Visit(self._store, self._clock, run_id, loaded.run.seq, run.epoch))
         except StoreError:
             raise
+        except VersionMismatch as error:
+            await self._unreadable(run, error, str(error), "a migration that takes it up, or the code that started it")
         except Exception as error:  # noqa: BLE001 - what cannot be read back must not be claimed over and over
-            await self._unreadable(run, error)
+            reason = f"the history of {run.id} cannot be read back by this code: {said(error)}"
+            await self._unreadable(run, error, reason, "the code that wrote it, or a migration")
         else:
             if not self.draining:  # Else it goes back with the rest.
                 self.drive(held, claimed_at)
 
-    async def _unreadable(self, run: RunRecord, error: Exception) -> None:
-        reason = f"the history of {run.id} cannot be read back by this code: {said(error)}"[:1000]
-        head = port.Head(Status.DEAD, reason=reason)
-        facts = {"reason": reason, "state": run.state, "seq": run.seq, "needs": "the code that wrote it, or a migration"}
+    async def _unreadable(self, run: RunRecord, error: Exception, reason: str, needs: str) -> None:
+        head = port.Head(Status.DEAD, reason=reason[:1000])
+        facts = {"reason": reason[:1000], "state": run.state, "seq": run.seq, "needs": needs}
         run_id = bytes.fromhex(run.id)
-        death = port.Death(run.state, "Unreadable", None, canonical(facts))
+        kind = "VersionMismatch" if isinstance(error, VersionMismatch) else "Unreadable"
+        death = port.Death(run.state, kind, None, canonical(facts))
         await self._store.submit(port.Park(run_id, run.seq, run.epoch, self._clock.now(), head, death=death))
         trace.emit("run.dead", {"run_id": run.id, "state": run.state, "reason": reason})
         self.signal(run_id)

@@ -125,7 +125,7 @@ class Worker(Hands):
     async def _claim_due(self) -> float:
         """Take what is due; answer how many seconds nothing will be."""
         only = frozenset(self._own) if self._settings.take == "own" else None
-        machines, poll, queues = tuple(self.definitions), self._poll(), self._settings.queues
+        machines, poll, queues = await self.hosting.machines(), self._poll(), self._settings.queues
         # The end of a run of a limited machine makes room for another one.
         self._wanting = self.free <= 0 or bool(self._limits)
         if self.free <= 0 or not machines or (only is not None and not only):

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def child(request: dict[str, object], answer: int) -> None:
     os._exit(0)
 
 
+def warm() -> None:
+    """One whole run before the first fork, so that each child inherits what only a first run has to prepare."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(drive(f"sqlite:///{folder}/runs.db", f"{folder}/calls.txt", PointCounter()))
+
+
 def serve() -> None:
     """Answer request lines until standard input ends."""
+    warm()
     for line in sys.stdin:
         request = json.loads(line)
         out, answer = os.pipe()

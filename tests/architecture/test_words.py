@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BANNED = {"manager", "helper", "helpers", "util", "utils", "common", "base", "node", "job", "workflow", "thread", "process"}
-MEANT_OTHERWISE = {"MessageNode", "this_process"}
-"""A node of the tree of messages that a transcript is; the process of the operating system."""
+MEANT_OTHERWISE = {"MessageNode", "this_process", "pytest_configure_node"}
+"""A node of the tree of messages that a transcript is; the process of the operating system; a hook of pytest-xdist."""
 
 
 def words(name: str) -> set[str]:

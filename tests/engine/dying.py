@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import re
 import sqlite3
@@ -39,6 +40,10 @@ LONG = timedelta(days=300)
 
 SETTINGS = Settings(lease=LONG, poll=LONG, retry=RetryPolicy(first=0.0), poison=1_000)
 """It is never a run's own fault here that its process dies, however often."""
+
+DEPTH = int(os.environ.get("STATECRAFT_TEST_DEPTH", "1"))
+"""How much of what there is to try is tried: 1 leaves out most pairs of points and some points of long runs. A larger
+number takes every point, and that many times as many pairs."""
 
 HANGS = 20.0
 """Real seconds after which a life that neither dies nor ends is a failure; it takes a few hundredths of one."""
@@ -250,9 +255,14 @@ class World(Generic[D]):
         return self.ask("SELECT seq, hex(digest), occurrence, attempt, kind, due_at FROM attempts ORDER BY 1, 2, 3, 4, 5")
 
 
+def some(points: int, *, step: int) -> range:
+    """Every so many points, with an odd `step`, so that a point before a commit and one after it take turns."""
+    return range(0, points, step if DEPTH == 1 else 1)
+
+
 def pairs(first: int, second: int, *, most: int, seed: int) -> Iterator[tuple[int, int]]:
     """Pairs of points: all of them, or `most` drawn ones."""
-    every = [(a, b) for a in range(first) for b in range(second)]
+    every, most = [(a, b) for a in range(first) for b in range(second)], most * DEPTH
     yield from every if len(every) <= most else sorted(random.Random(seed).sample(every, most))
 
 

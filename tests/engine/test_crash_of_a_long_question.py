@@ -29,7 +29,7 @@ from statecraft.llm import Reply, Request, check_history
 from statecraft.llm.compaction import Summary
 from statecraft.records import ReviewRecord
 from statecraft.testing import ScriptedLLM, json_reply, text, together, tool_use
-from tests.engine.dying import SETTINGS, World, lives
+from tests.engine.dying import SETTINGS, World, lives, some
 
 
 class Case(Data):
@@ -138,14 +138,14 @@ def assert_sound(world: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_at_any_commit_of_a_long_question_changes_nothing(tmp_path: Path) -> None:
+def test_a_process_that_dies_in_a_long_question_changes_nothing(tmp_path: Path) -> None:
     stage = Stage()
     calm = stage.live(tmp_path / "calm")
     assert_sound(calm)
     ((answer,),) = calm.ask("SELECT payload FROM transitions WHERE event = 'closed'")
     assert json.loads(answer) == {"answer": "told"}
     assert len(calm.ask("SELECT 1 FROM calls WHERE kind = 'llm'")) > ROUNDS + 1  # summaries
-    for at in range(calm.points[0]):
+    for at in some(calm.points[0], step=3):
         world = stage.live(tmp_path / str(at), at)
         assert_sound(world)
         assert summary(world) == summary(calm)

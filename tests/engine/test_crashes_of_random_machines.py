@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from statecraft import Data, Event, Failure, Machine, Run, tool
 from statecraft.machine.state import Row as TableRow
 from statecraft.machine.state import State
-from tests.engine.dying import Databases, Row, World, in_file, lives
+from tests.engine.dying import DEPTH, Databases, Row, World, in_file, lives
 from tests.servers import OnServer
 
 
@@ -125,7 +125,7 @@ def test_the_journal_of_a_random_machine_does_not_depend_on_its_crashes(
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40 * DEPTH, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plan=PLANS, start=st.integers(0, 60), points=POINTS)
 def test_the_journal_of_many_random_machines_does_not_depend_on_their_crashes(
     tmp_path_factory: pytest.TempPathFactory, plan: Plan, start: int, points: list[int]

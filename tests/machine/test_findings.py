@@ -6,16 +6,19 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from statecraft.errors import DefinitionError, Finding
 from statecraft.machine import check
+from statecraft.machine.budget import Budget
 from statecraft.machine.context import Run
 from statecraft.machine.data import Append, Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.event import (
+    BudgetExhausted,
     BudgetWarning,
     CallFailed,
     DeadlinePassed,
@@ -25,7 +28,9 @@ from statecraft.machine.event import (
     StateTimeout,
     VisitsExhausted,
 )
+from statecraft.machine.properties import never
 from statecraft.machine.state import Ask, Row
+from tests.machine.migration_cases import MIGRATIONS
 
 
 class Go(Event):
@@ -500,6 +505,109 @@ def review_complete() -> Machine[Any]:
     return review(timeout=timedelta(days=1), expiry=True)
 
 
+def asking(*, budget: Budget | None = None, own: Budget | None = None, through: bool = False) -> Machine[Any]:
+    """`first` asks the model itself, or through a function of this module."""
+    m = Machine("m", data=Board, budget=budget)
+
+    async def itself(run: Run[Board]) -> Go:
+        return Go(n=len(await run.llm.ask("?")))
+
+    async def by_another(run: Run[Board]) -> Go:
+        return await ask_for(run)
+
+    first = m.state(start=True, budget=own)(by_another if through else itself)
+    m.transitions(first.on(Go) >> m.final("done", ok=True))
+    return m
+
+
+async def ask_for(run: Run[Board]) -> Go:
+    return Go(n=len(await run.llm.ask("?")))
+
+
+def calls_without_a_cap() -> Machine[Any]:
+    return asking()
+
+
+def calls_through_a_function_without_a_cap() -> Machine[Any]:
+    return asking(through=True)
+
+
+def calls_in_a_run_that_is_capped() -> Machine[Any]:
+    return asking(budget=Budget(calls=3))
+
+
+def calls_in_a_state_that_is_capped() -> Machine[Any]:
+    return asking(own=Budget(tokens=3_000), through=True)
+
+
+def calls_capped_in_time_only() -> Machine[Any]:
+    return asking(budget=Budget(wall=timedelta(minutes=1)))
+
+
+def tools_without_a_cap() -> Machine[Any]:
+    return tools("search")
+
+
+def claimed(*, bypass: bool) -> Machine[Any]:
+    d = Draft()
+    past = [d.first.on(CallFailed) >> d.done] if bypass else []
+    d.m.transitions(
+        d.first.on(Go) >> d.second, d.second.on(Go) >> d.done, *d.rows, *past, properties=[never(d.done, before=d.second)]
+    )
+    return d.m
+
+
+def claim_that_is_bypassed() -> Machine[Any]:
+    return claimed(bypass=True)
+
+
+def claim_that_holds() -> Machine[Any]:
+    return claimed(bypass=False)
+
+
+def claim_about_another_machine() -> Machine[Any]:
+    d, other = Draft(), Draft()
+    straight = (d.first.on(Go) >> d.second, d.second.on(Go) >> d.done)
+    d.m.transitions(*straight, *d.rows, properties=[never(other.done, before=d.second)])
+    return d.m
+
+
+def budgeted(calls: int, *, cap: int | None = 6, own: int | None = None, planned: bool = False) -> Machine[Any]:
+    """Three visits of at most `cap` calls each, under a budget."""
+    m = Machine("m", data=Board, budget=Budget(calls=calls))
+    per_visit = None if cap is None else Budget(calls=cap)
+
+    @m.state(start=True, max_visits=3, per_visit=per_visit, budget=None if own is None else Budget(calls=own))
+    async def first(run: Run[Board]) -> Go | Stop:
+        return Go(n=len(await run.llm.ask("?")))
+
+    lost = m.final("lost")
+    way_out = [first.on(BudgetExhausted) >> lost] if planned else []
+    rows = [first.on(Go) >> first, first.on(Stop) >> m.final("done", ok=True), m.anywhere.on(Failure) >> lost]
+    m.transitions(*way_out, *rows)
+    return m
+
+
+def test_a_budget_below_the_worst_case_is_told_with_the_move_that_will_be_taken() -> None:
+    [finding] = budgeted(10).check()
+    assert str(finding) == (
+        "SC131 m: the machine's budget is 10 calls, and a run may use 18 calls: some day a run takes "
+        "first -(budget_exhausted)-> lost. Fix: raise it to 18 calls, lower the caps of the visits, or give BudgetWarning or "
+        "BudgetExhausted a row of their own"
+    )
+    assert finding.level == "warning"
+    [own] = budgeted(18, own=12).check()
+    assert (own.code, own.where) == ("SC131", "first")
+    assert "the budget of first is 12 calls, and a run may use 18 calls" in own.message
+    assert budgeted(10).findings == ()
+
+
+def test_a_budget_that_suffices_or_is_the_only_cap_or_has_rows_of_its_own_is_no_finding() -> None:
+    assert budgeted(18).check() == ()
+    assert budgeted(10, cap=None).check() == ()
+    assert budgeted(10, planned=True).check() == ()
+
+
 Case = tuple[str, Callable[[], Machine[Any]], Callable[[], Machine[Any]], str]
 
 ERRORS: list[Case] = [
@@ -508,6 +616,7 @@ ERRORS: list[Case] = [
     ("SC101", text_target, own_target, "first.call_failed: the row leads to 'lost', which is not a state"),
     ("SC101", foreign_target, own_target, "first.call_failed: the row leads to lost, a state of another machine"),
     ("SC101", foreign_source, own_target, "first.call_failed: the row begins with first, which is no state of m"),
+    ("SC101", claim_about_another_machine, claim_that_holds, "never(done, before=second) names done, which is no state of m"),
     ("SC102", unreachable, reached_by_a_failure_only, "second: no path leads from first to second. Fix: add a row"),
     ("SC103", trap, loop_until_the_deadline, "round_and_round: round_and_round is a trap"),
     ("SC105", final_with_exit, final_without_exit, "done.go: done is final, so done.on(Go) >> lost can never be taken"),
@@ -553,6 +662,13 @@ ERRORS: list[Case] = [
     ("SC124", zero_timeout, timeout_that_comes, "first: the timeout of first is 0:00:00"),
     ("SC126", data_without_json, one_start, "Caller: it cannot be written as JSON"),
     ("SC127", same_tool_name, two_tools, "first: 2 tools of first are called search"),
+    *MIGRATIONS,
+    (
+        "SC130",
+        claim_that_is_bypassed,
+        claim_that_holds,
+        "done: never(done, before=second) does not hold. first -(call_failed)-> done: enters done without second. Fix: lead",
+    ),
 ]
 
 WARNINGS: list[Case] = [
@@ -566,6 +682,10 @@ WARNINGS: list[Case] = [
     ("SC120", cycle, cycle_of_an_event_that_comes_once, "first -(go)-> second -(go)-> first"),
     ("SC120", exhaustion_that_returns, bounded_cycle, "first -(go)-> second -(visits_exhausted)-> first"),
     ("SC121", bound_that_never_binds, bounded_cycle, "second: second is never visited twice"),
+    ("SC123", calls_without_a_cap, calls_in_a_run_that_is_capped, "m: nothing limits how much these states call: itself (model)"),
+    ("SC123", calls_through_a_function_without_a_cap, calls_in_a_state_that_is_capped, "by_another (model)"),
+    ("SC123", calls_capped_in_time_only, calls_in_a_run_that_is_capped, "itself (model)"),
+    ("SC123", tools_without_a_cap, final_without_exit, "first (tools)"),
     ("SC125", lambda_guard, guarded_first, "first.go: the guard has no name"),
 ]
 
@@ -608,9 +728,28 @@ def test_its_neighbour_closes_without_that_finding(case: Case) -> None:
     assert code not in {finding.code for finding in machine.findings}
 
 
+ELSEWHERE = {"SC131", "SC140"}
+"""SC131 is tried above; SC140 is found where a machine is compared with another version of itself."""
+
+
 def test_every_code_that_the_checks_explain_is_tried_here() -> None:
     explained = set(re.findall(r"SC\d+", check.__doc__ or ""))
-    assert explained == {case[0] for case in (*ERRORS, *WARNINGS)}
+    assert explained - ELSEWHERE == {case[0] for case in (*ERRORS, *WARNINGS)}
+
+
+def test_the_page_explains_every_code_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+    headings = re.findall(r"^### (SC\d+): ", page, re.MULTILINE)
+    assert headings == sorted(set(re.findall(r"SC\d+", check.__doc__ or "")))
+    for code, text in zip(headings, re.split(r"^### SC\d+: ", page, flags=re.MULTILINE)[1:], strict=True):
+        assert "Example: " in text, code
+        assert "Fix: " in text, code
+
+
+def test_the_code_raises_only_codes_that_it_explains() -> None:
+    source = Path(check.__file__).parents[1]
+    raised = {code for path in source.rglob("*.py") for code in re.findall(r'"(SC\d{3})"', path.read_text())}
+    assert raised <= set(re.findall(r"SC\d+", check.__doc__ or ""))
 
 
 def test_all_errors_are_listed_at_once_and_warnings_are_left_out() -> None:

@@ -1,8 +1,23 @@
-"""Thirteen mistakes that a type checker must refuse, one on each line marked `# mistake`. Never imported, only checked."""
+"""Twenty mistakes that a type checker must refuse, one on each line marked `# mistake`. Never imported, only checked."""
 
 from __future__ import annotations
 
-from good import Dry, Hopeless, Outlined, Paper, Quoted, Term, editor, outlining, paper, reading, writer
+from good import (
+    Accepted,
+    Dry,
+    Hopeless,
+    Outlined,
+    Paper,
+    Quoted,
+    Term,
+    dropped,
+    editor,
+    outlining,
+    paper,
+    printed,
+    reading,
+    writer,
+)
 
 from statecraft.engine.machine_tool import machine_tool
 from statecraft.machine.context import Run
@@ -10,6 +25,7 @@ from statecraft.machine.data import Data
 from statecraft.machine.declare import Machine
 from statecraft.machine.event import Event
 from statecraft.machine.joins import any_of
+from statecraft.machine.properties import always, eventually, never
 
 
 class Recipe(Data):
@@ -39,6 +55,15 @@ outlining.on(Outlined) >> "reading"  # mistake: the target is a string
 outlining.on(Outlined) >> served  # mistake: the target belongs to a machine with other data
 editor.on(Dry)  # mistake: a decision that the review does not offer
 reading.on(Quoted.when(lambda event, data: len(event.qoutes) > 1))  # mistake: a typo inside a guard
+
+
+never("printed", before=Accepted)  # mistake: a claim about a string
+never(Accepted, before=printed)  # mistake: the event and the state are swapped
+never(printed, before=Accepted(note=""))  # mistake: an event itself where its class is meant
+never(printed, before=served)  # mistake: a milestone of a machine with other data
+always(Accepted, before=printed, since=Dry)  # mistake: an event where only states undo
+eventually(printed, dropped, within="3")  # mistake: moves are counted
+paper.counterexample(never(served, before=Cooked))  # mistake: a claim about a machine with other data
 
 
 @paper.state()  # mistake: a handler for other data

@@ -24,6 +24,7 @@ from statecraft.machine.event import (
     VisitsExhausted,
 )
 from statecraft.machine.joins import any_of, collect, first
+from statecraft.machine.properties import Property, always, eventually, never
 from statecraft.machine.state import Ask, Review, State
 from statecraft.records import Status
 
@@ -168,7 +169,16 @@ paper.transitions(
     paper.anywhere.on(DeadlinePassed) >> dropped,
     paper.anywhere.on(CallFailed.when(worth_another_try)) >> outlining,
     paper.anywhere.on(Failure) >> dropped,
+    properties=[
+        never(printed, before=Accepted),
+        never(editor, printed, before=(Outlined, outlining)),
+        always(Accepted, before=printed, since=(writing, outlining)),
+        eventually(printed, dropped, within=34),
+    ],
 )
+
+assert_type(never(printed, before=Accepted), Property[Paper])
+assert_type(always(Accepted, editor, before=(printed, writing)), Property[Paper])
 
 assert_type(outlining, State[Paper, Outlined | Hopeless])
 assert_type(writing, State[Paper, Drafted])

@@ -8,7 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from statecraft.store.port import Adjust, Call, Cancel, ClaimDue, Drop, Move, Park, Redrive, Renew, Reserve, Settle, Start
+from statecraft.store.port import (
+    Adjust,
+    Call,
+    Cancel,
+    ClaimDue,
+    Drop,
+    Fork,
+    Migrate,
+    Move,
+    Park,
+    Redrive,
+    Renew,
+    Reserve,
+    Settle,
+    Start,
+)
 from statecraft.store.writes import Step
 
 HEADS = "SELECT count(*) FROM (SELECT FROM runs WHERE run_id = ANY(%s::bytea[]) ORDER BY run_id FOR NO KEY UPDATE) AS held"
@@ -50,7 +65,7 @@ def meters(writes: Sequence[Step]) -> list[int]:
 
 def charged(writes: Sequence[Step]) -> list[str]:
     """The meters that the writes charge."""
-    return sorted({charge.meter for write in writes if isinstance(write, Call | Settle) for charge in write.charges})
+    return sorted({charge.meter for write in writes if isinstance(write, Call | Settle | Migrate) for charge in write.charges})
 
 
 def _named(write: Step) -> Iterator[bytes]:
@@ -58,8 +73,10 @@ def _named(write: Step) -> Iterator[bytes]:
         case Start():
             if write.parent is not None:
                 yield write.parent
-        case Move():
+        case Move() | Migrate():
             yield write.transition.run_id
+        case Fork():  # So that nobody charges its meters while they are read.
+            yield write.source
         case Renew():
             yield from (run_id for run_id, _ in write.held)
         case _:
