@@ -239,7 +239,7 @@ def test_a_handler_that_replays_otherwise_is_found_before_anything_dies() -> Non
         return f"visit {len(memory)}"
 
     with pytest.raises(
-        AssertionError, match="the run that nobody disturbed is not what it should be\n  - replay: step 1 in paying"
+        AssertionError, match=r"the run that nobody disturbed is not what it should be\n  - replay: step \d in paying"
     ):
         Shop(count).crash(before_each=memory.clear)
 
