@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -185,7 +184,6 @@ class World:
         except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it and nothing else may run
             told.write_text(traceback.format_exc())
         finally:
-            sys.stdout.flush()
             os._exit(code)
 
     # --- looking -----------------------------------------------------------------------------------------------------

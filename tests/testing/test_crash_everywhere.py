@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -329,6 +330,14 @@ def test_real_processes_are_really_killed(tmp_path: Path) -> None:
     assert report.deaths >= 6
     assert report.doubts >= 1
     assert report.status == "done"
+
+
+def test_an_event_loop_that_runs_already_is_in_the_way() -> None:
+    async def inside() -> None:
+        crash_everywhere(Shop().machine, Order())
+
+    with pytest.raises(ConfigError, match="call it from a plain `def` test"):
+        asyncio.run(inside())
 
 
 def test_processes_need_a_store_that_outlives_them() -> None:
