@@ -17,7 +17,9 @@ LARGEST_FILE = 1_000_000
 LARGEST_DIFF = 40_000
 """Characters of a diff that a model is shown."""
 LONGEST_LINE = 400
-_GENERATED = re.compile(r"(?:^|/)(?:[^/]*\.lock|package-lock\.json|[^/]*\.min\.(?:js|css)|[^/]*_pb2\.pyi?|vendor/.*|node_modules/.*)$")
+_GENERATED = re.compile(
+    r"(?:^|/)(?:[^/]*\.lock|package-lock\.json|[^/]*\.min\.(?:js|css)|[^/]*_pb2\.pyi?|vendor/.*|node_modules/.*)$"
+)
 _HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 _SHOWN = re.compile(r"^ *(\d+) ([+ ]) ", re.MULTILINE)
 

@@ -198,7 +198,12 @@ class Snapshot:
         return cls(str(folder))
 
     def git(
-        self, *arguments: str, cwd: str = "", stdin: bytes = b"", limit: int = 16 * MEGABYTE, also: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        cwd: str = "",
+        stdin: bytes = b"",
+        limit: int = 16 * MEGABYTE,
+        also: Mapping[str, str] | None = None,
     ) -> bytes:
         """What a git command says here. Raises `GitError`."""
         if not Path(self.folder).is_dir():

@@ -26,7 +26,7 @@ LARGEST_FILE = 256_000_000
 
 def limit(seconds: float, megabytes: int) -> None:
     """Bound what the command and each of its children may use."""
-    for what, most in (
+    for what, wanted in (
         (resource.RLIMIT_CPU, int(seconds) + 1),
         (resource.RLIMIT_AS, megabytes * 1_000_000),
         (resource.RLIMIT_FSIZE, LARGEST_FILE),
@@ -34,7 +34,7 @@ def limit(seconds: float, megabytes: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(ValueError, OSError):  # A system that does not know this limit.
             resource.setrlimit(what, (most, most))
 

@@ -40,11 +40,8 @@ def snapshot_tree(place: Place, snapshot: Snapshot, base: str) -> str:
         if known is not None and known[0] == b"160000":
             continue  # Another repository: only its commit is known here, and it stays as it is.
         found = _found(place, path)
-        if found is None:
-            entry = None
-        else:
-            whole = b"blob %d\0" % len(found[1]) + found[1]
-            entry = (found[0], _name(snapshot, whole))
+        whole = b"" if found is None else b"blob %d\0" % len(found[1]) + found[1]
+        entry = None if found is None else (found[0], _name(snapshot, whole))
         if entry == known:
             continue
         if entry is not None:
