@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Literal
 
@@ -30,7 +29,7 @@ class FileChange(BaseModel):
     """A file that a change touches."""
 
     path: str
-    """As it is called now; what is no UTF-8 is shown escaped."""
+    """As it is called now; what is no plain text is shown escaped."""
     before: str = ""
     """As it was called, if it was renamed."""
     status: Status
@@ -69,7 +68,7 @@ def list_changes(snapshot: Snapshot, base: str, head: str) -> tuple[list[FileCha
 
 
 def _parsed(parts: list[bytes]) -> tuple[list[tuple[FileChange, str, bool]], dict[str, tuple[str, str]]]:
-    """The raw entries, with their new mode and whether their path is UTF-8; the counts of lines by path."""
+    """The raw entries, with their new mode and whether their path is plain text; the counts of lines by path."""
     raw: list[tuple[FileChange, str, bool]] = []
     counts: dict[str, tuple[str, str]] = {}
     rest = iter(parts)
@@ -92,7 +91,9 @@ def _parsed(parts: list[bytes]) -> tuple[list[tuple[FileChange, str, bool]], dic
 
 
 def _text(path: bytes) -> str:
-    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+    """A path as it may be shown: what is no UTF-8, and what a terminal would obey, is escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _unreadable(change: FileChange, mode: str, plain: bool, added: str) -> str:
@@ -100,7 +101,7 @@ def _unreadable(change: FileChange, mode: str, plain: bool, added: str) -> str:
     if change.status == "deleted":
         return "it was deleted"
     if not plain:
-        return "its name is not UTF-8"
+        return "its name is no plain text"
     kinds = {"160000": "it is another repository", "120000": "it is a link"}
     if mode in kinds:
         return kinds[mode]

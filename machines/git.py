@@ -220,8 +220,8 @@ class Snapshot:
 
     @property
     def empty_blob(self) -> str:
-        """The id of no content."""
-        return self.git("hash-object", "-t", "blob", "--stdin").decode().strip()
+        """The id of no content, which is written here, for not every git knows it by heart."""
+        return self.git("hash-object", "-w", "-t", "blob", "--stdin").decode().strip()
 
 
 def _lay_out(folder: Path, place: Place) -> None:

@@ -187,7 +187,7 @@ def _paths(result: str) -> list[str]:
 
 
 def _sum_up(prompt: str, results: Mapping[str, str]) -> Overview:  # noqa: ARG001
-    files, comments, unread = _all(prompt, "file"), _all(prompt, "comment"), _all(prompt, "unread")
+    files, comments = _all(prompt, "file"), _all(prompt, "comment")
     worst = [comment for comment in comments if comment.startswith("error")]
     parts = [f"{len(files)} {'file was' if len(files) == 1 else 'files were'} read by a few rules, without a language model."]
     if worst:
@@ -197,8 +197,6 @@ def _sum_up(prompt: str, results: Mapping[str, str]) -> Overview:  # noqa: ARG00
     else:
         parts.append("The rules have nothing to say about it.")
     parts.append(f"{_first(prompt, 'tests')}")
-    if unread:
-        parts.append(f"Not read: {'; '.join(unread[:3])}{' and more' if len(unread) > 3 else ''}.")
     return Overview(summary=" ".join(part for part in parts if part))
 
 

@@ -77,7 +77,7 @@ Write the summary of this review.
 {unread}
 
 `summary` is for the author: two to five sentences on what the change does, what matters most among the comments, and how
-the tests went. Name what was not read. Invent nothing that is not above."""
+the tests went. What was not read is listed below your summary. Invent nothing that is not above."""
 
 
 def read(title: str, path: str, diff: str) -> str:

@@ -173,5 +173,5 @@ def _hit(line: bytes) -> Hit | None:
     parts = line.split(b"\0", 2)
     if len(parts) != 3 or not parts[1].isdigit():
         return None
-    path = _plain(os.fsdecode(parts[0].partition(b":")[2]))
+    path = parts[0].partition(b":")[2].decode("utf-8", "backslashreplace")
     return Hit(path=path, line=int(parts[1]), text=parts[2].decode(errors="replace")[:400])
