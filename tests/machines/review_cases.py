@@ -45,10 +45,10 @@ Files = Mapping[str, str | bytes | None]
 class Repo:
     """A repository in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        self.git("init", "-q", "-b", "main")
+        self.git("init", "-q", "-b", "main", *options)
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(

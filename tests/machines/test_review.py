@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -241,3 +244,25 @@ def test_without_a_key_the_offline_model_reviews(monkeypatch: pytest.MonkeyPatch
 
 def test_a_command_may_be_given_as_words() -> None:
     assert Change.model_validate({"test": "python -m pytest -k 'a b'"}).test == ["python", "-m", "pytest", "-k", "a b"]
+
+
+@pytest.mark.slow
+def test_wherever_a_process_dies_the_review_is_posted_once_and_its_record_replays(tmp_path: Path) -> None:
+    program = Path(__file__).with_name("review_crash.py")
+    path = os.pathsep.join([str(program.parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path), "12"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["whole"]["ran"] == 1
+    assert len(said["deaths"]) >= 5
+    for death in [said["whole"], *said["deaths"]]:
+        assert (death["state"], death["problems"], death["files"]) == ("posted", [], 2)
+        # A person who is wrong about what happened has the tests run again; nothing else can.
+        assert death["ran"] in {1, 2}
+    assert all(death["died"] for death in said["deaths"])
