@@ -251,7 +251,7 @@ def test_wherever_a_process_dies_the_review_is_posted_once_and_its_record_replay
     program = Path(__file__).with_name("review_crash.py")
     path = os.pathsep.join([str(program.parents[2]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path), "12"],
+        [sys.executable, str(program), str(tmp_path), "20"],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -260,7 +260,7 @@ def test_wherever_a_process_dies_the_review_is_posted_once_and_its_record_replay
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["whole"]["ran"] == 1
-    assert len(said["deaths"]) >= 5
+    assert len(said["deaths"]) >= 4
     for death in [said["whole"], *said["deaths"]]:
         assert (death["state"], death["problems"], death["files"]) == ("posted", [], 2)
         # A person who is wrong about what happened has the tests run again; nothing else can.
