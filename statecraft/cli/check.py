@@ -17,6 +17,7 @@ from statecraft.cli.verb import Session, Verb, one_line
 from statecraft.errors import DefinitionError, Finding, StatecraftError
 
 if TYPE_CHECKING:
+    from statecraft.machine.caps import Metric
     from statecraft.machine.declare import Machine
     from statecraft.machine.worst import WorstCase
 
@@ -46,12 +47,17 @@ class Report:
 @click.command(cls=Verb)
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
+@click.option("--against", metavar="URL", help="Could the runs in flight in this database go on under TARGET?")
 @click.pass_obj
-def check(session: Session, targets: tuple[str, ...], *, strict: bool) -> Exit:
+def check(session: Session, targets: tuple[str, ...], *, strict: bool, against: str | None) -> Exit:
     """Check the definition of each TARGET: every finding, with its fix. Without TARGET, check this environment.
 
     A TARGET without a machine's name stands for all machines in the file. Exit code 1 if something is wrong.
     """
+    if against is not None:
+        from statecraft.cli.against import check_against
+
+        return check_against(session, targets, against)
     return check_machines(session, targets, strict=strict) if targets else check_environment(session)
 
 
@@ -119,16 +125,15 @@ def worst_lines(worst: WorstCase) -> list[str]:
     from statecraft.machine.caps import METRICS
     from statecraft.machine.worst_text import amount, path
 
-    known = [metric for metric in METRICS if worst.of(metric).value is not None]
+    known: list[Metric] = [metric for metric in METRICS if worst.of(metric).value is not None]
     lines = ["at most " + ", ".join(amount(metric, worst.of(metric).value or 0) for metric in known)]
     if rough := [metric for metric in known if not worst.of(metric).exact]:
         lines.append(f"perhaps less, since there is too much to try: {', '.join(rough)}")
     if unknown := [metric for metric in METRICS if metric not in known]:
         cures = [*(["per_visit= or budget="] if unknown != ["wall"] else []), *(["timeout="] if "wall" in unknown else [])]
         lines.append(f"nothing bounds {', '.join(unknown)}: declare {', '.join(cures)}")
-    shown = next(
-        (metric for metric in ("money", "tokens", "calls", "steps") if metric in known and worst.of(metric).witness), None
-    )
+    priced: list[Metric] = [metric for metric in known if metric != "wall" and worst.of(metric).witness]
+    shown = priced[-1] if priced else None  # they are in order, the dearest last
     if shown is not None:
         lines.append(f"most {shown}: {path(worst.of(shown).witness)}")
     for each in worst.reaches:

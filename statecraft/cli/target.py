@@ -39,7 +39,7 @@ def load_target(text: str) -> Target:
 
     Raises `ConfigError` naming what is wrong with it, or the `DefinitionError` of a machine that is not sound.
     """
-    module, name = _place(text)
+    module, name = load_module(text)
     return _pick(text, module, name)
 
 
@@ -47,7 +47,7 @@ def load_targets(text: str) -> list[Target]:
     """The machine that a TARGET names; all of its module, in order, for one that names none. Raises like `load_target`."""
     from statecraft.machine.declare import Machine
 
-    module, name = _place(text)
+    module, name = load_module(text)
     if name:
         return [_pick(text, module, name)]
     names: dict[Machine[Any], str] = {}
@@ -57,8 +57,8 @@ def load_targets(text: str) -> list[Target]:
     return [_pick(f"{text}:{key}", module, key) for key in names.values()] or [_pick(text, module, "")]
 
 
-def _place(text: str) -> tuple[ModuleType, str]:
-    """The module of a TARGET, and the name in it; empty if it names none."""
+def load_module(text: str) -> tuple[ModuleType, str]:
+    """The module of a TARGET, and the name behind its colon, if there is one. Raises `ConfigError`."""
     if text in SHIPPED:
         return shipped_module(text), text
     place, colon, name = text.rpartition(":")
@@ -94,6 +94,15 @@ def find_machine(name: str, session: Session) -> Target:
         f"the run's machine {name!r} is not at hand{looked}: add -m TARGET, such as -m my_module:{name}, "
         f"or set STATECRAFT_MACHINES"
     )
+
+
+def project_targets(session: Session, who: str) -> tuple[str, ...]:
+    """The TARGETs of `STATECRAFT_MACHINES`, else of the project's file. Raises `ConfigError`: `who` needs machines."""
+    named = os.environ.get("STATECRAFT_MACHINES", "")
+    texts = tuple(filter(None, (part.strip() for part in named.split(",")))) or session.config.machines
+    if not texts:
+        raise ConfigError(f"{who} needs machines: name TARGETs, set STATECRAFT_MACHINES, or list machines in statecraft.toml")
+    return texts
 
 
 def model_for(target: Target, session: Session) -> LLM:
@@ -145,8 +154,8 @@ def _candidates(name: str, session: Session) -> Iterator[str]:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"there is no file {path}; TARGET is path/to/file.py:machine or package.module:machine")
-    if (path.resolve().parent / "__init__.py").is_file():
-        return _from_package(path.resolve())
+    if (inside := _in_package(path.resolve())) is not None:
+        return inside
     # The file's neighbours must be importable, as they are when Python runs it.
     _importable(path.resolve().parent)
     name = f"_target_{path.stem}"
@@ -164,15 +173,17 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _from_package(path: Path) -> ModuleType:
-    """A file of a package, under its full name, so that its relative imports work."""
-    names = [path.stem]
-    folder = path.parent
-    while (folder / "__init__.py").is_file():
-        names.insert(0, folder.name)
-        folder = folder.parent
+def _in_package(path: Path) -> ModuleType | None:
+    """The module of a file in a package, imported as part of it, so that its relative imports work; None for a file in none."""
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts, folder = [folder.name, *parts], folder.parent
+    if len(parts) == 1:
+        return None
     _importable(folder)
-    return _from_import(".".join(names))
+    module = _from_import(".".join(parts))
+    # Another package of that name may come first on the path: then the file is loaded by itself.
+    return module if module.__file__ is not None and Path(module.__file__).resolve() == path else None
 
 
 def _from_import(name: str) -> ModuleType:

@@ -45,14 +45,15 @@ class NotRecorded(ModelError):
 class Recorder:
     """Passes requests on to another model and writes down what it answers; failures too.
 
-    The file is begun anew with the first answer, and complete up to the last one at any moment. Equal requests made side by
+    The file is begun anew with the first answer (with `append` it is gone on with), and complete up to the last one at any
+    moment. Equal requests made side by
     side are written in the order of their answers.
     """
 
-    def __init__(self, llm: LLM, path: str | os.PathLike[str]) -> None:
+    def __init__(self, llm: LLM, path: str | os.PathLike[str], *, append: bool = False) -> None:
         self._llm = llm
         self._path = Path(path)
-        self._begun = False
+        self._begun = append
 
     @property
     def model(self) -> str:

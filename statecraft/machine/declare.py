@@ -16,6 +16,7 @@ from statecraft.machine.calling import asks_model
 from statecraft.machine.caps import PerVisit, checked
 from statecraft.machine.check import check
 from statecraft.machine.context import AnyTool, Run
+from statecraft.machine.covering import Path, PathKind, paths
 from statecraft.machine.data import D, Data, merge_plan
 from statecraft.machine.definition import START_EVENT, Definition, Handler, RowSpec, StateSpec
 from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, E, Event, event_name
@@ -264,6 +265,16 @@ class Machine(Generic[D]):
     def properties(self) -> tuple[Property[D], ...]:
         """What was stated with the table. Those of a closed machine hold."""
         return self._stated[1]
+
+    def paths(self, kind: PathKind = "transitions") -> list[Path]:
+        """Paths from the start that together enter all `states`, take all `transitions` (rows) or all `pairs` of rows that can
+        follow each other; `simple`: each way to an end that enters no state twice. For `pytest.mark.parametrize(..., ids=str)`
+        and `statecraft.testing.drive`. Rows of operators, and rows that no run within its bounds can take, are in none.
+
+        Raises `ConfigError` for another kind, or before the machine is closed.
+        """
+        self.definition  # noqa: B018  # an open machine is told with its own error
+        return paths(self._read()[0], kind)
 
 
 # --- from what was written to what is meant ---------------------------------------------------------------------------

@@ -166,8 +166,14 @@ class Explorer:
             group = self.ways.group[place.state]
             seen[group] = seen.get(group, 0) + 1
             if len(found.places) > most:
-                raise TooMany(max(seen, key=seen.__getitem__))
+                self._give_up(seen)
         return found
+
+    def _give_up(self, seen: dict[int, int]) -> None:
+        """Raises `TooMany`, unless every component that has more than one situation stands for all of them already."""
+        larger = [group for group in seen if group not in self.wide and self.counting.most(group) > 1]
+        if larger or self.counted:
+            raise TooMany(max(larger or seen, key=seen.__getitem__))
 
     def onward(self, place: Place) -> Iterator[tuple[Way, Place, int]]:
         """(way, where it leads, the marks under which the visit ends) of each way out."""

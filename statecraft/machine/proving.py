@@ -19,6 +19,7 @@ from statecraft.machine.event import (
     BudgetWarning,
     DeadlinePassed,
     Event,
+    LoopDetected,
     StepsExhausted,
     VisitsExhausted,
     event_name,
@@ -106,7 +107,7 @@ def _happens(event: type[Event], possible: set[type[Event]]) -> bool:
 # --- the runs of a machine --------------------------------------------------------------------------------------------
 
 Counts = tuple[int, ...]
-"""Visits of each bounded state (one more than its bound at most), then 1 for each event that came and comes only once."""
+"""Visits of each bounded state (two more than its bound at most), then 1 for each event that came and comes only once."""
 
 
 class _TooMany(Exception):
@@ -145,7 +146,9 @@ class _Runs:
         for edge in self.onward.get(state, ()):
             if edge.event is VisitsExhausted and self.counted and not used_up and VisitsExhausted not in self.answers:
                 continue
-            if used_up and edge.event not in _BEFORE_VISITS and not is_operators(edge.event):
+            if edge.event is LoopDetected and used_up and counts[place] > most + 1:
+                pass  # using the state up again and again may itself be noticed as a loop
+            elif used_up and edge.event not in _BEFORE_VISITS and not is_operators(edge.event):
                 continue  # the handler is not called in the visit too many
             after = counts
             if edge.event in self.once:
@@ -177,7 +180,7 @@ class _Runs:
 
     def _entered(self, state: str, counts: Counts) -> Counts:
         place, most = self.bounds.get(state, (0, -1))
-        return counts if most < 0 or counts[place] > most else _raised(counts, place)
+        return counts if most < 0 or counts[place] > most + 1 else _raised(counts, place)
 
 
 def _raised(counts: Counts, place: int) -> Counts:

@@ -11,7 +11,7 @@ a pause passes too, in steps between which the leases are renewed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ class SkippingClock(ManualClock):
         """Return when none of these holds a run and nothing is due that they may take."""
         noticed = asyncio.Event()
         self._noticed.add(noticed)
-        idle = asyncio.ensure_future(_all_idle(runtimes))
+        idle = asyncio.ensure_future(self._all_idle(runtimes))
         limit = SystemClock().timeout(self._patience)
         try:
             async with limit:
@@ -118,6 +118,13 @@ class SkippingClock(ManualClock):
             self._noticed.discard(noticed)
             idle.cancel()
             await asyncio.wait([idle])
+
+    async def _all_idle(self, runtimes: tuple[Runtime, ...]) -> None:
+        """`Runtime.idle` of all of them at one time of this clock. What one does may make work for another, and so may a pause
+        that passes; so they are asked again until nothing happened since they were asked last."""
+        seen: tuple[int, ...] = ()
+        while seen != (seen := (self.now(), *(sum(rt.counts.values()) for rt in runtimes))):
+            await asyncio.gather(*(rt.idle() for rt in runtimes))
 
     async def _pass_pause(self, runtimes: tuple[Runtime, ...]) -> bool:
         """Let the shortest pause in hand pass, if there is one that no run would have been parked for."""
@@ -167,15 +174,6 @@ async def _renew(rt: Runtime) -> None:
     while worker._taking:  # noqa: SLF001
         await rt.runs(RunFilter(limit=1))
         await worker._renew()  # noqa: SLF001
-
-
-async def _all_idle(runtimes: Sequence[Runtime]) -> None:
-    """`Runtime.idle` of each. What one does may make work for another, so all of them look until none found any."""
-    claimed = -1
-    while claimed != (claimed := sum(rt.counts.get("claimed", 0) for rt in runtimes)):
-        await asyncio.gather(*(rt.idle() for rt in runtimes))
-        if len(runtimes) == 1:
-            return
 
 
 async def _either(idle: asyncio.Future[None], noticed: asyncio.Event) -> None:

@@ -10,7 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOWN = sorted([*(ROOT / "machines").rglob("*.py"), *(ROOT / "examples").glob("*.py")])
-PUBLIC = {"statecraft", "statecraft.alerts", "statecraft.testing", "statecraft.llm", "statecraft.tools", "statecraft.diagram"}
+PUBLIC = {
+    "statecraft",
+    "statecraft.alerts",
+    "statecraft.diagram",
+    "statecraft.evals",
+    "statecraft.llm",
+    "statecraft.testing",
+    "statecraft.tools",
+}
 
 CLOCKS = {("asyncio", "sleep"), ("datetime", "now")}
 

@@ -48,8 +48,8 @@ class On(Event):
     pick: bool = True
 
 
-def picked(event: Left | Right | On, data: Note) -> bool:
-    return event.pick
+def picked(event: Event, data: Note) -> bool:
+    return isinstance(event, EVENTS) and event.pick
 
 
 EVENTS = (Left, Right, On)
@@ -68,12 +68,15 @@ class Chance:
     """What a visit does."""
     has: Mapping[str, Any] = field(default_factory=dict)
     """What else each state declares: tools, children."""
+    tokens: int = 1
+    """Limits of tokens are multiples of it."""
 
     def budget(self, odds: float) -> Budget | None:
         if self.dice.random() >= odds:
             return None
         named = self.dice.sample(["tokens", "calls", "money"], self.dice.randint(1, 3))
-        return Budget(**{each: self.dice.randint(1, 9) for each in named})  # type: ignore[arg-type]
+        limits = {each: self.dice.randint(1, 9) for each in named}
+        return Budget(**{each: limit * (self.tokens if each == "tokens" else 1) for each, limit in limits.items()})  # type: ignore[arg-type]
 
     def per_visit(self) -> Any:
         if not self.capped and self.dice.random() < 0.3:
@@ -81,7 +84,7 @@ class Chance:
         if self.dice.random() < 0.1:
             return 0
         tokens, calls, money = (self.dice.randint(1, 5) for _ in range(3))
-        return Budget(tokens, calls=calls, money=money)
+        return Budget(tokens * self.tokens, calls=calls, money=money)
 
     def time(self, odds: float, most: int) -> timedelta | None:
         return seconds(self.dice.randint(1, most)) if self.dice.random() < odds else None

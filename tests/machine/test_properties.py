@@ -20,6 +20,7 @@ from statecraft.machine.event import (
     Event,
     Failure,
     HandlerFailed,
+    LoopDetected,
     OperatorEvent,
     ReviewExpired,
     StepsExhausted,
@@ -188,6 +189,36 @@ def test_bounds_are_counted_before_a_path_is_called_possible() -> None:
         "drafting -(drafted)-> asking -(again)-> drafting -(drafted)-> asking -(again)-> drafting -(drafted)-> asking "
         "-(again)-> drafting -(visits_exhausted)-> sending: enters sending without Approved"
     )
+
+
+def used_up(rounds: int) -> tuple[Machine[Text], Property[Text]]:
+    m = Machine("looping", data=Text)
+
+    @m.state(start=True)
+    async def zero(run: Run[Text]) -> Drafted:
+        raise NotImplementedError
+
+    @m.state(max_visits=1)
+    async def first(run: Run[Text]) -> Drafted:
+        raise NotImplementedError
+
+    @m.state(max_visits=rounds)
+    async def second(run: Run[Text]) -> Again:
+        raise NotImplementedError
+
+    looped, spent = m.final("looped"), m.final("spent", ok=True)
+    rows = zero.on(Drafted) >> first, first.on(Drafted) >> second, first.on(VisitsExhausted) >> second
+    m.transitions(*rows, first.on(LoopDetected) >> looped, second.on(Again) >> first, second.on(VisitsExhausted) >> spent)
+    return m, always(Drafted, before=looped, since=second)
+
+
+def test_using_a_state_up_again_and_again_may_be_noticed_as_a_loop() -> None:
+    machine, claim = used_up(rounds=2)
+    found = machine.counterexample(claim)
+    assert found is not None
+    assert [edge.event for edge in found.path if edge.source == "first"] == [Drafted, VisitsExhausted, LoopDetected]
+    machine, claim = used_up(rounds=1)  # used up once: nothing repeats itself
+    assert machine.counterexample(claim) is None
 
 
 def test_what_happens_once_in_a_run_happens_once_on_a_path() -> None:

@@ -60,6 +60,7 @@ def play(statecraft_runtime: MakeRuntime, manual_clock: SkippingClock, library: 
     return lambda reader: run_async(to_its_end(reader))
 
 
+@pytest.mark.slow
 def test_who_always_wants_more_answers_from_what_there_is(play: Play) -> None:
     _, path = play(Reader("needs_more_data"))
     again = " ".join([TIRED] * (GATHERINGS - 1))

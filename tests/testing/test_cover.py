@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -195,5 +194,5 @@ def test_a_machine_that_is_not_closed_is_told_only_if_it_is_named(tmp_path: Path
     (tmp_path / "half_done.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     assert named(["half_done"]).missing == ["half_done names no machine: write module:name, a module or a package"]
-    assert "is not closed" in cast(str, named(["half_done:open_machine"]).missing[0])
+    assert "is not closed" in named(["half_done:open_machine"]).missing[0]
     assert issubclass(Letter, Data)

@@ -175,6 +175,7 @@ def test_the_lease_of_a_holder_that_is_gone_is_waited_out(url: str) -> None:
     run_async(go())
 
 
+@pytest.mark.slow
 def test_two_runtimes_of_one_clock_are_both_waited_for(url: str) -> None:
     async def go() -> None:
         clock = SkippingClock()
@@ -234,9 +235,11 @@ def test_a_run_that_ended_elsewhere_is_said(url: str) -> None:
 
 def test_a_handler_that_takes_too_long_is_named_with_its_place(url: str) -> None:
     machine = Machine("hanging", data=Note, max_steps=3)
+    entered = asyncio.Event()
 
     @machine.state(start=True, timeout=minutes(2))
     async def hanging(run: Run[Note]) -> Said:
+        entered.set()
         await asyncio.get_running_loop().create_future()
         return Said(said="never")
 
@@ -246,6 +249,7 @@ def test_a_handler_that_takes_too_long_is_named_with_its_place(url: str) -> None
         clock = SkippingClock(patience=0.05)
         async with Runtime(url, machines=[machine], clock=clock) as rt:
             run = await rt.start(machine, Note())
+            await entered.wait()
             with pytest.raises(AssertionError, match=rf"still in hand: {run.id} of hanging in hanging") as failed:
                 await clock.skip_until(rt, run.id)
             assert "test_skipping.py" in str(failed.value)

@@ -92,7 +92,7 @@ def by_expression(wanted: Sequence[str], states: str) -> bool:
 
 def test_gaps_stand_for_any_number_of_moves() -> None:
     paths = ["".join(word) for size in range(1, 5) for word in product("ab", repeat=size)]
-    wanted = [word for size in range(1, 5) for word in product(["a", "b", GAP], repeat=size)]
+    wanted = [word for size in range(1, 4) for word in product(["a", "b", GAP], repeat=size)]
     for text in wanted:
         stops = tuple(Stop(each) for each in text)
         for path in paths:
