@@ -38,8 +38,7 @@ from statecraft import (
     minutes,
     never,
 )
-from statecraft.errors import Rejected as Declined
-from statecraft.errors import ReviewUnanswered
+from statecraft import Rejected as Declined
 from statecraft.llm import LLM, Claude
 
 from . import review_prompts as prompts  # noqa: TID252
@@ -255,9 +254,7 @@ async def testing(run: Run[Change]) -> Tested:
     data = run.data
     try:
         tests = await run.tool(run_tests, data.snapshot, data.head, data.test, data.test_seconds, data.test_megabytes)
-    except ReviewUnanswered:
-        tests = TestReport(command=data.test, outcome="unanswered")
-    except Declined as error:
+    except Declined as error:  # Or nobody answered in time.
         tests = TestReport(command=data.test, outcome="refused", output=error.message)
     except CallError as error:
         tests = TestReport(command=data.test, outcome="unknown", output=error.message)

@@ -95,8 +95,7 @@ def told(tests: TestReport | None) -> str:
         "timed_out": f"The tests did not end in time ({command}).",
         "too_much_output": f"The tests were stopped because they printed {tests.printed:,} bytes ({command}).",
         "not_started": f"The tests could not be started: {tests.output[:200]}",
-        "refused": f"A person refused to run the tests: {tests.output[:200]}",
-        "unanswered": "Nobody said in time whether the tests may be run.",
+        "refused": f"The tests were not run: {tests.output[:200].removeprefix('not executed: ')}",
         "unknown": "How the tests went is not known.",
     }[tests.outcome]
 

@@ -31,7 +31,7 @@ HEAD, TAIL = 2_000, 8_000
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "SYSTEMROOT")
 """What the command sees of our environment. No key is among it."""
 
-Outcome = Literal["passed", "failed", "timed_out", "too_much_output", "not_started", "refused", "unanswered", "unknown", "none"]
+Outcome = Literal["passed", "failed", "timed_out", "too_much_output", "not_started", "refused", "unknown"]
 
 
 class TestReport(BaseModel):
