@@ -319,7 +319,7 @@ async def human_review(run: Run[Change]) -> Ask[Approved | Edited | Rejected]:
         "not_read": [f"{each.path}: {each.reason}" for each in not_read(data)],
         "out": data.out,
     }
-    return Ask(f"Post this review with {len(data.remarks)} comments?", show=shown)
+    return Ask(f"Post this review? Comments: {len(data.remarks)}.", show=shown)
 
 
 @review.state(max_visits=EDITS, timeout=minutes(1), per_visit=0)

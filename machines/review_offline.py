@@ -73,7 +73,7 @@ RULES = (
     Rule(_PYTHON, r"(?<![\w.])(?:eval|exec)\(", "error", "This runs any code that the text holds. Parse the text instead."),
     Rule(
         _PYTHON,
-        r"\bshell\s*=\s*True\b",
+        r"\bshell\s*=\s*True\b|\bos\.(?:system|popen)\(",
         "error",
         "A shell reads this command: a file name or input with `;` in it is run. Give a list.",
     ),

@@ -168,6 +168,18 @@ def test_each_file_is_read_by_a_child_run(played: dict[str, Played]) -> None:
         assert db.execute("SELECT count(*) FROM runs WHERE parent IS NOT NULL").fetchone() == (9,)
 
 
+@pytest.mark.slow
+def test_the_review_goes_on_when_nobody_can_tell_how_the_tests_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*given: object) -> TestReport:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("machines.review_tools.run_command", broken)
+    ended = asyncio.run(play(CASES["tests pass"], tmp_path))
+    assert ended.path == CASES["tests pass"].path
+    assert ended.change.tests is not None
+    assert (ended.change.tests.outcome, "the disk is gone" in ended.change.tests.output) == ("unknown", True)
+
+
 # --- pieces -------------------------------------------------------------------------------------------------------------
 
 
