@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -50,11 +51,11 @@ def test_a_rule_sees_what_it_is_for_and_nothing_else(path: str, line: str, found
 
 
 def test_a_new_function_is_looked_up_before_it_is_called_untested() -> None:
-    messages: list[dict[str, object]] = [{"role": "user", "content": read("t", "a.py", "    1 + def total(x):")}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": read("t", "a.py", "    1 + def total(x):")}]
     (asked,) = answer(messages, SCHEMA)
     assert (asked["name"], asked["input"]) == ("find_text", {"text": "total"})
     for path, comments in (("tests/test_a.py", 0), ("b.py", 1)):
-        found = {
+        found: dict[str, Any] = {
             "type": "tool_result",
             "tool_use_id": asked["id"],
             "content": json.dumps([{"path": path, "line": 1, "text": "x"}]),
