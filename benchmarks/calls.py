@@ -106,7 +106,7 @@ def _row(run_id: bytes, idx: int, name: str) -> port.Call:
     blank = port.Call(
         run_id, 0, idx, 1, "tool", name, digest, 0, True, request, str(idx), 1, 1, 1, 0, 0, None, hash=b"0" * 32
     )  # fmt: skip
-    return replace(blank, hash=chain.call_hash(0, "tool", name, digest, 0, True, request, str(idx), 0, 0))
+    return replace(blank, hash=chain.call_hash(blank))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import re
 import sqlite3
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,7 @@ FORMAT = "1"
 MOST_HITS = 20
 MOST_FILES = 5_000
 """A folder with more text files is refused."""
+_BUILDING = threading.Lock()
 _EXCERPT = 600
 _QUERY_WORDS = 24
 _WORD = re.compile(r"[^\W_]+")
@@ -167,17 +169,19 @@ class Corpus:
         """A connection that can only read. Builds the index if there is none yet; in memory if no folder can be written."""
         for folder in _cache_folders():
             path = folder / f"corpus-{self.key}-{self.fingerprint}.db"
-            opened = _opened(path)
+            opened = _opened(path) or self._built_once(path)
             if opened is not None:
                 return opened
-            with contextlib.suppress(OSError, sqlite3.OperationalError):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                opened = self._built(path)
-                if opened is not None:
-                    return opened
         index = sqlite3.connect(":memory:")
         self._fill(index)
         return index
+
+    def _built_once(self, path: Path) -> sqlite3.Connection | None:
+        """Build the index, unless another thread was about to: runs that begin together all ask for it."""
+        with _BUILDING, contextlib.suppress(OSError, sqlite3.OperationalError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return _opened(path) or self._built(path)
+        return None
 
     def _built(self, path: Path) -> sqlite3.Connection | None:
         """Write the index under another name first, so that nobody ever sees half of it; then drop outdated ones."""

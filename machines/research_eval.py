@@ -1,7 +1,6 @@
 """How good the research agent is: questions about the standard library, with what a right answer cites and says.
 
     statecraft eval research --model offline
-    statecraft eval research --model offline --baseline machines/research_baseline.json
 
 What is expected was read in the documentation itself, and a test holds each fact against the Python at hand.
 """

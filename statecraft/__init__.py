@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from statecraft.calls.retry import RetryPolicy
     from statecraft.clock import days, hours, minutes, seconds
     from statecraft.decisions import Approve, DidNotHappen, GiveUp, Happened, Modify, Reject
+    from statecraft.divergence import Divergence, Replay
     from statecraft.engine.machine_tool import machine_tool
     from statecraft.engine.settings import Settings
     from statecraft.errors import (
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from statecraft.machine.properties import always, eventually, never
     from statecraft.machine.state import Ask
     from statecraft.records import RunFilter, RunRecord, Status, Usage
-    from statecraft.replay import Divergence, Replay
     from statecraft.runtime import Runtime
     from statecraft.schedules.rule import Cron, Every
     from statecraft.sync import Outcome, run
@@ -91,6 +91,10 @@ _HOME = {
         "Happened",
         "Modify",
         "Reject",
+    ),
+    "divergence": (
+        "Divergence",
+        "Replay",
     ),
     "engine.machine_tool": ("machine_tool",),
     "engine.settings": ("Settings",),
@@ -156,10 +160,6 @@ _HOME = {
         "RunRecord",
         "Status",
         "Usage",
-    ),
-    "replay": (
-        "Divergence",
-        "Replay",
     ),
     "runtime": ("Runtime",),
     "schedules.rule": (

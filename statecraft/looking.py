@@ -58,6 +58,9 @@ class Looking:
     _live: Hub
     _clock: Clock
 
+    async def _register(self, definition: Definition) -> int:
+        raise NotImplementedError  # Runtime does.
+
     async def get(self, run_id: str) -> RunRecord:
         """The run's head. Raises `NotFound`."""
         return await self._store.run(raw_id(run_id))
@@ -120,10 +123,6 @@ class Looking:
         """Why the run is dead and what it would need, as JSON; None if it is not."""
         return await self._store.diagnosis(raw_id(run_id))
 
-    async def verify(self, run_id: str) -> list[str]:
-        """What is wrong with the stored history; empty if the chain of hashes holds."""
-        return await self._store.verify(raw_id(run_id))
-
     async def spec(self, run_id: str) -> str:
         """The definition that started the run, as canonical JSON."""
         return (await self._store.spec((await self._store.run(raw_id(run_id))).fingerprint)).spec
@@ -137,6 +136,10 @@ class Looking:
         budgets = [dataclasses.replace(limit, used=used[meter]) for meter, limit in limits.items()]
         budgets.sort(key=lambda each: (-each.ratio, each.tenant, each.unit))
         return dataclasses.replace(found.stats, budgets=tuple(budgets), breakers=standing.breakers(found.circuits, now))
+
+    def knows(self, run: RunRecord) -> bool:
+        """Whether this runtime has the definition that the run is under."""
+        return run.fingerprint in self._numbers
 
     def definition(self, name: str) -> Definition:
         """The definition of a machine this runtime was given. Raises `NotFound`."""

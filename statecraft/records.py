@@ -142,6 +142,14 @@ class RunRecord:
     """Higher goes first within its queue."""
     degraded: bool = False
     """A bound of the whole run (its deadline, a budget, its step limit) led it on to what is less than was asked for."""
+    forked_from: str | None = None
+    """The run whose history it shares, which may be gone."""
+    forked_step: int | None = None
+    """The last step they share."""
+    forked_by: str = ""
+    """Who forked it."""
+    forked_note: str = ""
+    """Why."""
     taken_from: str | None = None
     """In the answer to a claim: who held it until then, if it was running."""
 
@@ -269,7 +277,7 @@ class FeedEntry:
     run_id: str
     kind: str
     """`started`, `transition`, `call`, `attempt`, `waiting`, `claimed`, `decided`, `alert`, `cancelled`, `dead`,
-    `redriven`."""
+    `redriven`, `forked`."""
     seq: int
     idx: int
     """The call's index for `call`; 0 otherwise."""
@@ -345,3 +353,7 @@ class RunFilter:
     tenant: str | None = None
     parent: str | None = None
     queue: str | None = None
+    since: datetime | None = None
+    """Created at this instant or later."""
+    older_than: str | None = None
+    """Only runs started before the one with this id: the last one of a page asks for the next page."""

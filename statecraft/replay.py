@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from statecraft.calls.call import Call, Reply
 from statecraft.calls.park import Park
 from statecraft.calls.visit import REDRIVE, Visit
 from statecraft.clock import Clock, Timeout, stamp
+from statecraft.divergence import Divergence, Replay, requests, values
 from statecraft.engine.context import StepRun
 from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
-from statecraft.engine.held import MIGRATED, Held
+from statecraft.engine.held import Held
 from statecraft.engine.jsonable import to_json
 from statecraft.engine.live import Hub
 from statecraft.engine.loop import MOVES
 from statecraft.engine.services import Services
-from statecraft.errors import InvalidPayload, StatecraftError
+from statecraft.errors import InvalidPayload
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
-from statecraft.machine.event import Event, OperatorEvent, event_name
+from statecraft.machine.event import REWRITES, Event, Migrated, OperatorEvent, Rewritten, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import CallRecord, ReviewRecord, TransitionRecord, Usage
 from statecraft.store.port import Store
@@ -44,43 +45,6 @@ BOUNDS = frozenset(
     }
 )
 """Events the engine raises in place of a handler's answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first point where today's code does something else than the record."""
-
-    seq: int
-    """The visit: number of the transition that entered the state."""
-    state: str
-    call: int | None
-    """Index of the recorded call it is about, if it is about one."""
-    what: str
-    """What differs, in one sentence."""
-    recorded: str
-    """What the record says."""
-    actual: str
-    """What the code did now."""
-
-    def __str__(self) -> str:
-        return f"step {self.seq + 1} in {self.state}: {self.what}\n  recorded: {self.recorded}\n  now:      {self.actual}"
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """The result of a replay."""
-
-    run_id: str
-    steps: int
-    """Moves that were re-executed and agree, or were taken from the record."""
-    calls: int
-    """Recorded calls that answered again."""
-    divergence: Divergence | None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the code of today does what the record says."""
-        return self.divergence is None
 
 
 class _Diverged(BaseException):
@@ -149,12 +113,17 @@ class _Visits:
     def __init__(self, store: Store, definition: Definition, services: Services) -> None:
         self.store, self.definition, self.services = store, definition, services
         self.calls = 0
+        self.first = 0
+        """The step that began the visit: a migration carries a visit on, and its calls stay where they are."""
 
     async def run(self, held: Held, move: TransitionRecord, review: ReviewRecord | None) -> Divergence | None:
         """Re-execute one visit; None if it agrees with the move that ended it."""
-        recorded = await self._recorded(held)
+        recorded = [call for seq in range(self.first, held.seq + 1) for call in await self.store.calls(held.run_id, seq)]
         of_moves = move.event == "loop_detected" and move.payload.get("what") == MOVES
-        by_operator = issubclass(self.definition.events[move.event], OperatorEvent)
+        kind = self.definition.events[move.event]
+        if issubclass(kind, Rewritten):
+            return None  # No handler and no row made it.
+        by_operator = issubclass(kind, OperatorEvent)
         if of_moves or by_operator or (move.event in BOUNDS and not _of_a_call(move, recorded)):
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         held.visit.clock = _RecordedTime(stamp(move.at))
@@ -180,11 +149,6 @@ class _Visits:
             return Divergence(held.seq, held.state, left.idx, what, await self._said(left), "no such call")
         return await self._compare(held, move, review, answer)
 
-    async def _recorded(self, held: Held) -> list[CallRecord]:
-        """The calls of the visit, those of the steps included from which a migration carried it on."""
-        steps = range(held.visit.first, held.seq + 1)
-        return [call for seq in steps for call in await self.store.calls(held.run_id, seq)]
-
     def _model(self, recorded: Sequence[CallRecord]) -> LLM:
         """The runtime's model, unless the visit asked others: which model is at hand today is not a matter of the code."""
         ours, asked = self.services.llm_of(self.definition.name), [call.name for call in recorded if call.kind == "llm"]
@@ -201,20 +165,16 @@ class _Visits:
             asked = json.dumps([answer.question, json.loads(to_json(answer.show))], ensure_ascii=False)
             before = json.dumps([review.question, review.show], ensure_ascii=False) if review is not None else asked
             if asked != before:
-                return Divergence(held.seq, held.state, None, "the question to the person differs", before, asked)
+                diff = values(json.loads(before), json.loads(asked))
+                return Divergence(held.seq, held.state, None, "the question to the person differs", before, asked, diff)
             return await self._decided(held, move, self.definition.event(move.event, json.dumps(dict(move.payload))))
         answer, payload, _ = fit(held, answer)
         now, then = json.loads(payload), dict(move.payload)
         if event_name(type(answer)) != move.event or now != then:
+            recorded = f"{move.event} {json.dumps(then, ensure_ascii=False)}"
             said = f"{event_name(type(answer))} {json.dumps(now, ensure_ascii=False)}"
-            return Divergence(
-                held.seq,
-                held.state,
-                None,
-                "the handler answers otherwise",
-                f"{move.event} {json.dumps(then, ensure_ascii=False)}",
-                said,
-            )
+            diff = values({move.event: then}, {event_name(type(answer)): now})
+            return Divergence(held.seq, held.state, None, "the handler answers otherwise", recorded, said, diff)
         return await self._decided(held, move, answer)
 
     async def _decided(self, held: Held, move: TransitionRecord, event: Event) -> Divergence | None:
@@ -226,20 +186,21 @@ class _Visits:
         return None
 
     async def _unknown(self, held: Held, stack: _Recorded, recorded: Sequence[CallRecord]) -> Divergence:
-        call, left = stack.unknown, _unused(stack, recorded, held.seq)
+        call = stack.unknown
+        left = _unused(stack, recorded, held.seq, call)
         asked = (
             "an unknown call"
             if call is None
             else f"{call.kind} {call.name}: {call.nodes[-1].body if call.nodes else call.request}"
         )
-        what = "the handler makes a call that the record does not have"
         return Divergence(
             held.seq,
             held.state,
             None if left is None else left.idx,
-            what,
+            "the handler makes a call that the record does not have",
             "no further call" if left is None else await self._said(left),
             asked,
+            await requests(self.store, left, call),
         )
 
     async def _said(self, call: CallRecord) -> str:
@@ -255,47 +216,54 @@ def _of_a_call(move: TransitionRecord, recorded: Sequence[CallRecord]) -> bool:
     return any(not call.ok and call.result.get("message") == move.payload.get("message") for call in recorded)
 
 
-def _unused(stack: _Recorded, recorded: Sequence[CallRecord], step: int) -> CallRecord | None:
-    """The first call that was not made again, of those of this step: the ones before a migration another handler made."""
+def _unused(stack: _Recorded, recorded: Sequence[CallRecord], step: int, call: Call | None = None) -> CallRecord | None:
+    """The first recorded call that was not made; in the place of `call`, one of the same kind and name if there is one. Calls
+    from before a migration that carried the visit on were another handler's, and need not be made again."""
     made = stack.used | stack.left
     of_step = (c for c in recorded if c.kind != REDRIVE and c.seq == step)
-    return next((c for c in of_step if (bytes.fromhex(c.digest), c.occurrence) not in made), None)
+    unused = [c for c in of_step if (bytes.fromhex(c.digest), c.occurrence) not in made]
+    alike = [c for c in unused if call is not None and (c.kind, c.name) == (call.kind, call.name)]
+    return next(iter(alike or unused), None)
 
 
 async def replay(store: Store, clock: Clock, definition: Definition, services: Services, run_id: bytes) -> Replay:
-    """Re-execute every finished visit of a run with the code of today, up to the first divergence. What came before the
-    last migration was made by another definition, and is not looked at."""
+    """Re-execute every finished visit of a run with the code of today, up to the first divergence.
+
+    What came before a migration belongs to another definition, and is taken from the record.
+    """
     history = await store.history(run_id)
+    since = max((index for index, move in enumerate(history) if move.event == event_name(Migrated)), default=0)
     reviews = {review.seq: review for review in await store.reviews(run_id) if review.kind == "state"}
     visits = _Visits(store, definition, services)
-    begun = max((move.seq for move in history if move.event == MIGRATED), default=0)
-    held = _begin(store, clock, definition, history[begun])
-    for move in history[begun + 1 :]:
+    held = _begin(store, clock, definition, history[: since + 1])
+    visits.first = int(history[since].payload["first"]) if since and "first" in history[since].payload else since
+    for move in history[since + 1 :]:
         review = reviews.get(held.seq)
-        if begun and review is not None and review.requested_at <= history[begun].at:
+        if since and review is not None and review.requested_at <= history[since].at:
             review = None  # Another handler asked, and the migration kept the question.
         divergence = _known(definition, held, move) or await visits.run(held, move, review)
         if divergence is not None:
-            return Replay(held.id, held.seq - begun, visits.calls, divergence)
+            return Replay(held.id, held.seq - since, visits.calls, divergence, definition.name)
         _follow(store, clock, held, move)
-    return Replay(held.id, held.seq - begun, visits.calls, None)
+        visits.first = move.seq
+    return Replay(held.id, held.seq - since, visits.calls, None, definition.name)
 
 
 def _known(definition: Definition, held: Held, move: TransitionRecord) -> Divergence | None:
     if move.source not in definition.states:
-        return Divergence(
-            held.seq, move.source, None, "the state is gone from the machine", move.source, ", ".join(definition.states)
-        )
+        return _lacks(held, move, "the state is gone from the machine", move.source, ", ".join(definition.states))
     if move.event not in definition.events:
-        return Divergence(
-            held.seq, move.source, None, "the event is gone from the machine", move.event, ", ".join(definition.events)
-        )
+        return _lacks(held, move, "the event is gone from the machine", move.event, ", ".join(definition.events))
     try:
         _after(held, move)
     except InvalidPayload as error:
-        what, recorded = f"the recorded {move.event} no longer fits", json.dumps(dict(move.payload), ensure_ascii=False)
-        return Divergence(held.seq, move.source, None, what, recorded, str(error))
+        recorded = json.dumps(dict(move.payload), ensure_ascii=False)
+        return _lacks(held, move, f"the recorded {move.event} no longer fits", recorded, str(error))
     return None
+
+
+def _lacks(held: Held, move: TransitionRecord, what: str, recorded: str, actual: str) -> Divergence:
+    return Divergence(held.seq, move.source, None, what, recorded, actual, foreign=True)
 
 
 def _after(held: Held, move: TransitionRecord) -> Any:
@@ -303,39 +271,42 @@ def _after(held: Held, move: TransitionRecord) -> Any:
     return held.definition.fold(held.data, held.definition.event(move.event, json.dumps(dict(move.payload))))
 
 
-def _begin(store: Store, clock: Clock, definition: Definition, start: TransitionRecord) -> Held:
-    """The run as its start, or its last migration, left it."""
-    told = dict(start.payload)
-    migrated = start.event == MIGRATED
+def _begin(store: Store, clock: Clock, definition: Definition, past: Sequence[TransitionRecord]) -> Held:
+    """The run as it stood after the last of these moves: its start, or its migration to this definition."""
+    last = past[-1]
+    data = _data(definition, last)
+    visits: dict[str, int] = {}
+    for move in past:
+        if move.event == event_name(Migrated):
+            visits = {**visits, move.target: visits.get(move.source, 1), **move.payload.get("visits", {})}
+        elif move.event not in _REWRITES:
+            visits[move.target] = visits.get(move.target, 0) + 1
+    run_id, events = bytes.fromhex(last.run_id), {move.event for move in past}
+    carried = last.event == event_name(Migrated)
+    at = int(last.payload.get("entered_at") or stamp(last.at)) if carried else stamp(last.at)
+    visit = Visit(store, clock, run_id, last.seq, last.epoch)
+    where = (definition, 0, run_id, last.epoch, last.seq, last.target, data, visits, events, at)
+    return Held(*where, deadline_at=None, hash=b"", usage=Usage(), visit=visit, payload_bytes=0)
+
+
+_REWRITES = frozenset(map(event_name, REWRITES))
+
+
+def _data(definition: Definition, move: TransitionRecord) -> Any:
+    """The whole data that a start or a migration puts in place."""
+    whole = move.payload["data"] if move.event == event_name(Migrated) else dict(move.payload)
     try:
-        data = definition.data_type.model_validate_json(json.dumps(told["data"] if migrated else told))
+        return definition.data_type.model_validate_json(json.dumps(whole))
     except ValueError as error:
-        raise StatecraftError(f"run {start.run_id}: its input no longer fits {definition.data_type.__name__}: {error}") from error
-    run_id = bytes.fromhex(start.run_id)
-    visit = Visit(store, clock, run_id, start.seq, start.epoch, carried=told["first"] if migrated else None)
-    return Held(
-        definition,
-        0,
-        run_id,
-        start.epoch,
-        start.seq,
-        start.target,
-        data,
-        dict(told["visits"]) if migrated else {start.target: 1},
-        {start.event},
-        told["entered_at"] if migrated else stamp(start.at),
-        None,
-        b"",
-        Usage(),
-        visit,
-        0,
-    )
+        said = f"run {move.run_id}: its input no longer fits {definition.data_type.__name__}: {error}"
+        raise InvalidPayload(said) from error
 
 
 def _follow(store: Store, clock: Clock, held: Held, move: TransitionRecord) -> None:
     """Take the recorded move into memory."""
     held.data = _after(held, move)
     held.seq, held.state, held.entered_at = move.seq, move.target, stamp(move.at)
-    held.visits[move.target] = held.visits.get(move.target, 0) + 1
+    if move.event not in _REWRITES:
+        held.visits[move.target] = held.visits.get(move.target, 0) + 1
     held.events.add(move.event)
     held.visit = Visit(store, clock, held.run_id, move.seq, move.epoch)

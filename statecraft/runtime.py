@@ -35,6 +35,7 @@ from statecraft.errors import (
     RunHeld,
     WaitTimeout,
 )
+from statecraft.explaining.look import Explaining
 from statecraft.ids import Ids, RandomIds
 from statecraft.llm.port import LLM
 from statecraft.looking import raw_id, settled
@@ -48,10 +49,10 @@ from statecraft.records import (
     Status,
 )
 from statecraft.redriving import Redriving
-from statecraft.replay import Replay, replay
+from statecraft.replaying import Replaying
 from statecraft.schedules.face import Scheduling
 from statecraft.schedules.firing import Firing, Known
-from statecraft.store import open_store, port
+from statecraft.store import chain, open_store, port
 from statecraft.store.outbox import Enable, Redeliver
 from statecraft.worker.worker import Worker
 
@@ -61,7 +62,7 @@ DEFAULT_URL = "sqlite:///statecraft.db"
 """The database used when neither an argument nor STATECRAFT_URL names one."""
 
 
-class Runtime(Scheduling, Redriving):
+class Runtime(Scheduling, Redriving, Explaining, Replaying):
     """Starts, resumes, replays and lists runs, and advances those it holds.
 
     `url` names the database (default: STATECRAFT_URL, else `sqlite:///statecraft.db`); `machines` are the definitions
@@ -207,7 +208,7 @@ class Runtime(Scheduling, Redriving):
         drive = not detach and self.settings.take != "none"
         hold = drive and begins <= now and self._may_hold(definition, queue)
         begun = port.Start(
-            first(definition, number, self._ids.run_id(now), now, payload, int(hold)),
+            first(definition, number, self._ids.run_id(now), now, payload, int(hold), chain.origin(key, tenant)),
             port.Head(Status.RUNNING, self._worker.owner, self._worker.lease_until) if hold else head_until(now, begins),
             key,
             None if definition.deadline is None else begins + micros(definition.deadline),
@@ -366,12 +367,6 @@ class Runtime(Scheduling, Redriving):
     async def enable(self, channel: str) -> None:
         """Tell a channel again that was disabled because its receiver answered 410; nothing if it was not."""
         await self._store.submit(Enable(channel, self._clock.now()))
-
-    async def replay(self, run_id: str, machine: Machine[Any] | None = None) -> Replay:
-        """Run the handlers again against the record; nothing leaves the process. See `statecraft.replay`."""
-        run = await self._store.run(raw_id(run_id))
-        definition = machine.definition if machine is not None else self._named(run.machine)
-        return await replay(self._store, self._clock, definition, self._services, raw_id(run_id))
 
 
 def _by_name(machines: Sequence[Machine[Any]]) -> dict[str, Definition]:

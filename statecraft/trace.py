@@ -27,6 +27,7 @@ EVENTS = frozenset(
         "run.lost",
         "run.cancelled",
         "run.redriven",
+        "run.forked",
         "run.migrated",
         "run.stuck",
         "transition",

@@ -85,6 +85,8 @@ class Visit:
     recorded: dict[tuple[bytes, int], Recorded] = field(default_factory=dict)
     hashes: list[bytes] = field(default_factory=list)
     """Hashes of the finished calls, by index; without a gap, the next call's index is their number."""
+    marks: Sequence[bytes] = ()
+    """Hashes of the attempts, and of the questions about calls."""
     gaps: list[int] = field(init=False)
     """Indexes below the last one that no row has, since the store refused it while a later one was kept."""
     tried: dict[tuple[bytes, int], list[AttemptRecord]] = field(init=False)
@@ -233,7 +235,6 @@ class Visit:
         self._still_open()
         if self.changes and (change := self.changes.get((call.digest, call.occurrence))) is not None:
             call = replace(call, request=canonical({**json.loads(call.request), CHANGED: change}))
-        mark = self._hash(call, outcome)
         # No await between taking the index and submitting: writes land in the order they are submitted.
         idx = self.gaps.pop(0) if self.gaps else len(self.hashes)
         row = port.Call(
@@ -254,14 +255,15 @@ class Visit:
             input_tokens=outcome.usage.input_tokens,
             output_tokens=outcome.usage.output_tokens,
             model=outcome.model,
-            hash=mark,
+            hash=b"",
             nodes=call.nodes,
             blobs=call.blobs,
             cost=outcome.cost,
             price_source=outcome.price_source,
             charges=outcome.charges or self.owed.get((call.digest, call.occurrence), ()),
         )
-        self.hashes.insert(idx, mark)
+        row = replace(row, hash=chain.call_hash(row))
+        self.hashes.insert(idx, row.hash)
         self.recorded[(call.digest, call.occurrence)] = outcome
         self.usage += outcome.usage
         await self.write(row)
@@ -315,20 +317,6 @@ class Visit:
             raise cancelled
         return answer
 
-    def _hash(self, call: Call, outcome: Recorded) -> bytes:
-        return chain.call_hash(
-            self.seq,
-            call.kind,
-            call.name,
-            call.digest,
-            call.occurrence,
-            outcome.ok,
-            call.request,
-            outcome.result,
-            outcome.usage.input_tokens,
-            outcome.usage.output_tokens,
-        )
-
     def note(self, call: Call) -> str:
         """What whoever reads the call's result must know first: a person changed what was asked. Empty if nobody did."""
         change = self.changes.get((call.digest, call.occurrence))
@@ -341,21 +329,21 @@ class Visit:
     async def attempted(self, call: Call, attempt: int, kind: str, message: str, due_at: int | None) -> None:
         """Make a failed attempt (or, with kind `begun`, the intent of a `once` call) durable."""
         self._still_open()
-        await self.write(
-            port.Attempt(
-                run_id=self.run_id,
-                seq=self.seq,
-                epoch=self.epoch,
-                digest=call.digest,
-                occurrence=call.occurrence,
-                attempt=attempt,
-                name=call.name,
-                kind=kind,
-                message=message[:500],
-                at=self.clock.now(),
-                due_at=due_at,
-            )
+        row = port.Attempt(
+            run_id=self.run_id,
+            seq=self.seq,
+            epoch=self.epoch,
+            digest=call.digest,
+            occurrence=call.occurrence,
+            attempt=attempt,
+            name=call.name,
+            kind=kind,
+            message=message[:500],
+            at=self.clock.now(),
+            due_at=due_at,
         )
+        self.marks = [*self.marks, chain.attempt_hash(row)]
+        await self.write(row)
 
 
 async def _never(call: Call) -> Reply:

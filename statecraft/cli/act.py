@@ -1,4 +1,4 @@
-"""Verbs that act on a run: send, resume, cancel, replay."""
+"""Verbs that act on a run: send, resume, cancel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from statecraft.cli.config import actor
 from statecraft.cli.driving import Opened, conclude, last_position, opened, reading, run_async, settle
 from statecraft.cli.exits import Exit
 from statecraft.cli.fields import Fields, build, read_fields
-from statecraft.cli.screen import count
 from statecraft.cli.verb import DrivingVerb, SendingVerb, Session, Verb
 from statecraft.cli.verdict import decide_call, decision_for, question_of
 from statecraft.errors import IllegalEvent, RunClosed
@@ -19,7 +18,6 @@ from statecraft.records import RunRecord
 if TYPE_CHECKING:
     from statecraft.cli.driving import Take
     from statecraft.machine.event import Event
-    from statecraft.replay import Replay
 
 
 @click.command(cls=SendingVerb)
@@ -126,32 +124,3 @@ def cancel(session: Session, run: str, reason: str, by: str | None) -> Exit:
             return Exit.DONE
 
     return run_async(main)
-
-
-@click.command(cls=DrivingVerb)
-@click.argument("run")
-@click.pass_obj
-def replay(session: Session, run: str) -> Exit:
-    """Run the handlers of RUN again against its record; nothing leaves the process.
-
-    Exit code 1 and the first differing call or move, if the code of today would do something else.
-    """
-
-    async def main() -> Exit:
-        async with opened(session, run, "none") as found:
-            result = await found.rt.replay(found.run.id)
-            if session.screen.as_json:
-                session.screen.emit({"replay": result, "agrees": result.agrees})
-            else:
-                for line in verdict(result):
-                    session.screen.data(line)
-            return Exit.DONE if result.agrees else Exit.FAILED
-
-    return run_async(main)
-
-
-def verdict(result: Replay) -> list[str]:
-    """What a replay found, in words."""
-    if result.divergence is None:
-        return [f"replay agrees: {count(result.steps, 'move')} and {count(result.calls, 'call')}, exactly as recorded"]
-    return f"replay differs at {result.divergence}".splitlines()

@@ -10,21 +10,26 @@ from typing import Any, NoReturn
 import click
 
 from statecraft import __version__
-from statecraft.cli.act import cancel, replay, resume, send
+from statecraft.cli.act import cancel, resume, send
 from statecraft.cli.alerts import alerts
 from statecraft.cli.check import check
 from statecraft.cli.demo import demo
+from statecraft.cli.diff import diff
 from statecraft.cli.dlq import dlq
 from statecraft.cli.draw import diagram
 from statecraft.cli.eval import evaluate
 from statecraft.cli.exits import Exit
+from statecraft.cli.explain import explain
+from statecraft.cli.fork import fork
 from statecraft.cli.look import runs, watch
 from statecraft.cli.migrate import migrate
+from statecraft.cli.replay import replay
 from statecraft.cli.review import review
 from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
 from statecraft.cli.stats import stats
+from statecraft.cli.verify import verify
 from statecraft.cli.worker import worker
 
 
@@ -79,10 +84,10 @@ class App(click.Group):
 
 SECTIONS = {
     "Run": ("demo", "start", "worker"),
-    "Look": ("runs", "show", "watch", "stats", "alerts"),
-    "Act": ("send", "review", "resume", "cancel", "dlq", "replay", "schedule"),
+    "Look": ("runs", "show", "explain", "diff", "watch", "stats", "alerts"),
+    "Act": ("send", "review", "resume", "cancel", "dlq", "fork", "replay", "schedule"),
     "Make": ("check", "diagram", "eval"),
-    "Keep": ("migrate",),
+    "Keep": ("verify", "migrate"),
 }
 
 
@@ -102,6 +107,8 @@ for _verb in (
     worker,
     runs,
     show,
+    explain,
+    diff,
     watch,
     stats,
     alerts,
@@ -110,11 +117,13 @@ for _verb in (
     resume,
     cancel,
     dlq,
+    fork,
     replay,
     schedule,
     check,
     diagram,
     evaluate,
+    verify,
     migrate,
 ):
     app.add_command(_verb)

@@ -133,7 +133,8 @@ def conclude(session: Session, found: Found, report: Report, wanted: Wanted, bas
 
 def failures(report: Report, wanted: Wanted, comparison: Comparison | None) -> list[str]:
     """Why the evaluation as a whole failed. A baseline or a bar takes the place of the demand that every case passes."""
-    reasons = [str(change) for change in comparison.regressions] if comparison is not None else []
+    worse = comparison.regressions if comparison is not None else ()
+    reasons = [f"{count(len(worse), 'regression')} since {wanted.baseline}"] if worse else []
     if wanted.fail_under is not None and report.rate < wanted.fail_under:
         reasons.append(f"{report.rate:.1%} of the trials passed, less than {wanted.fail_under:.1%}")
     if comparison is None and wanted.fail_under is None and not report.passed:

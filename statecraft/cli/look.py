@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from statecraft.cli.driving import reading, run_async, standing
@@ -23,7 +25,7 @@ from statecraft.records import FeedEntry, RunFilter, RunRecord, Status
 @click.option("--parent", metavar="RUN", help="Only the child runs of this run.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, newest first.")
 @click.pass_obj
-def runs(session: Session, /, limit: int, status: str | None, parent: str | None, **only: str | None) -> Exit:
+def runs(session: Session, /, limit: int, status: str | None, parent: str | None, **only: Any) -> Exit:
     """List runs, newest first."""
 
     async def main() -> Exit:

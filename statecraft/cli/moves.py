@@ -34,6 +34,8 @@ def line_of(entry: FeedEntry) -> str | None:
         case "redriven":
             why = f": {_text(detail, 'note')}" if _text(detail, "note") else ""
             return click.style(f"  redriven by {_text(detail, 'actor')}{why}", fg="yellow")
+        case "forked":
+            return click.style(f"  forked from {_text(detail, 'run')} at step {_text(detail, 'step')}", fg="yellow")
         case "cancelled" | "dead":
             return click.style(f"  {entry.kind}: {_text(detail, 'reason')}", fg="red")
         case _:

@@ -192,12 +192,21 @@ def summary_lines(session: Session, view: View, now: datetime) -> list[str]:
         ("queue", _place(run)),
         ("key", run.key or ""),
         ("parent", run.parent or ""),
+        ("forked", _forked(run)),
         ("held by", f"{run.owner} until {when(run.lease_until, now)}" if run.owner else ""),
         ("model", ", ".join(models)),
         ("spent", f"{did}, {count(spent.total, 'token')}{money_of(view.calls)}, {took(length)}"),
         ("why", run.reason or ""),
     ]
     return table([(dim(name), value) for name, value in pairs if value])
+
+
+def _forked(run: RunRecord) -> str:
+    """Where its history comes from, if it is a fork."""
+    if run.forked_from is None:
+        return ""
+    said = "".join((f" by {run.forked_by}" if run.forked_by else "", f": {run.forked_note}" if run.forked_note else ""))
+    return f"from {run.forked_from} at step {run.forked_step}{said}"
 
 
 def _place(run: RunRecord) -> str:

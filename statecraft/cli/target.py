@@ -96,6 +96,15 @@ def find_machine(name: str, session: Session) -> Target:
     )
 
 
+def project_targets(session: Session, who: str) -> tuple[str, ...]:
+    """The TARGETs of `STATECRAFT_MACHINES`, else of the project's file. Raises `ConfigError`: `who` needs machines."""
+    named = os.environ.get("STATECRAFT_MACHINES", "")
+    texts = tuple(filter(None, (part.strip() for part in named.split(",")))) or session.config.machines
+    if not texts:
+        raise ConfigError(f"{who} needs machines: name TARGETs, set STATECRAFT_MACHINES, or list machines in statecraft.toml")
+    return texts
+
+
 def model_for(target: Target, session: Session) -> LLM:
     """The model a machine runs with: `--model`, else what the module's `model()` answers, else Claude.
 

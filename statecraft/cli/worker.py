@@ -17,7 +17,7 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.leaving import Leaving, on_signals
 from statecraft.cli.logs import log_lines
 from statecraft.cli.span import Span
-from statecraft.cli.target import Target, load_target, model_for
+from statecraft.cli.target import Target, load_target, model_for, project_targets
 from statecraft.cli.verb import Session, Verb
 from statecraft.errors import ConfigError
 from statecraft.store import shown
@@ -52,7 +52,7 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
 
     SIGTERM or Ctrl-C once: take nothing more, let calls under way finish, hand the rest back, leave. Twice: leave at once.
     """
-    found = [load_target(text) for text in targets or _of_project(session)]
+    found = [load_target(text) for text in targets or project_targets(session, "a worker")]
     settings = adjusted(agreed_settings(found), Options(**given))
     models = models_of(found, session)
 
@@ -70,14 +70,6 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
 
     with log_lines(session.screen.as_json), leaving:
         return run_async(main)
-
-
-def _of_project(session: Session) -> tuple[str, ...]:
-    named = os.environ.get("STATECRAFT_MACHINES", "")
-    texts = tuple(filter(None, (part.strip() for part in named.split(",")))) or session.config.machines
-    if not texts:
-        raise ConfigError("a worker needs machines: name TARGETs, set STATECRAFT_MACHINES, or list machines in statecraft.toml")
-    return texts
 
 
 async def work(rt: Runtime, targets: Sequence[Target], database: str, drain: bool, leaving: Leaving) -> None:

@@ -32,10 +32,13 @@ def rewrites(definition: Definition) -> tuple[tuple[str, str, str], ...]:
     return (*((name, forked, name) for name in going), *((old, migrated, new) for old, new in moved))
 
 
-def first(definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int) -> port.Transition:
-    """The transition that starts a run: from nowhere to the start state, with the input as its payload."""
+def first(
+    definition: Definition, machine: int, run_id: bytes, now: int, payload: str, epoch: int, origin: bytes
+) -> port.Transition:
+    """The transition that starts a run: from nowhere to the start state, with the input as its payload. `origin` is
+    `chain.origin` of what its head is started with."""
     target = definition.start
-    link = chain.link(chain.GENESIS, run_id, 0, "", START_EVENT, target, now, payload, "[]", None, ())
+    link = chain.link(origin, run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, ())
     return port.Transition(run_id, 0, machine, "", START_EVENT, target, epoch, now, payload, "[]", None, 0, 0, 0, link)
 
 

@@ -57,7 +57,7 @@ def own_draws(held: Held) -> tuple[Draw, ...]:
     if state is not None:
         found.append(Draw(_state_meter(held), state.limits))
     if visit is not None:
-        found.append(Draw(f"visit:{held.id}:{held.visit.seq}", visit.limits))
+        found.append(Draw(f"visit:{held.id}:{held.visit.first}", visit.limits))
     return tuple(found)
 
 

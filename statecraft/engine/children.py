@@ -24,7 +24,7 @@ from statecraft.machine.child import Child
 from statecraft.machine.declare import Machine
 from statecraft.machine.definition import Definition, Handler
 from statecraft.records import RunRecord, Status, Waiting
-from statecraft.store import port
+from statecraft.store import chain, port
 
 DEEPEST = 16
 """How many generations of child runs a run may have under it: a machine that runs itself ends here at the latest."""
@@ -106,7 +106,9 @@ class Family:
         await self._check_depth(definition)
         held, nursery = self._held, self._nursery
         number, now = await nursery.register(definition), nursery.clock.now()
-        row = first(definition, number, nursery.ids.run_id(now), now, payload, 0)
+        draws = inherited(held)
+        origin = chain.origin(key, held.tenant, held.run_id, draws)
+        row = first(definition, number, nursery.ids.run_id(now), now, payload, 0, origin)
         deadline = None if definition.deadline is None else now + micros(definition.deadline)
         start = port.Start(
             row,
@@ -116,7 +118,7 @@ class Family:
             held.trace_id,
             tenant=held.tenant,
             parent=held.run_id,
-            draws=inherited(held),
+            draws=draws,
             queue=held.queue,
             priority=held.priority,
             share=self._services.settings.share_of(held.tenant),

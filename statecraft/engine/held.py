@@ -159,6 +159,7 @@ def hold(definition: Definition, loaded: port.Loaded, visit: Visit) -> Held:
     calls, hashes = _own_calls(visit, loaded)
     opened = Visit.reopened(visit, calls, hashes, loaded.attempts)
     opened.reviews.extend(loaded.reviews)
+    opened.marks = loaded.marks
     before = Usage(loaded.usage.input_tokens - opened.usage.input_tokens, loaded.usage.output_tokens - opened.usage.output_tokens)
     return Held(
         definition=definition,

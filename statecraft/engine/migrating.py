@@ -236,7 +236,8 @@ def _link(loaded: port.Loaded, machine: int, target: str, now: int, payload: str
     run_id, seq = bytes.fromhex(run.id), run.seq + 1
     hashes = [mark for call, mark in zip(loaded.calls, loaded.call_hashes, strict=True) if call.seq == run.seq]
     usage = sum((call.usage for call in loaded.calls if call.seq == run.seq), Usage())
-    link = chain.link(loaded.hash, run_id, seq, run.state, event, target, now, payload, "[]", None, hashes)
+    place = (machine, run.state, event, target, run.epoch, now)
+    link = chain.link(loaded.hash, run_id, seq, *place, payload, "[]", None, hashes, loaded.marks)
     return port.Transition(
         run_id=run_id,
         seq=seq,
@@ -278,6 +279,7 @@ def _after(
         visits=dict(facts.visits),
         events=loaded.events | {link.event},
         hash=link.hash,
+        marks=(),  # The move has covered them.
         payload_bytes=0,
         snapshot_at=link.seq,
         used=used,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from statecraft import trace
@@ -156,8 +156,7 @@ def _entry(held: Held, calls: Sequence[CallRecord], again: Sequence[CallRecord],
         }
     )
     digest, nth = hashlib.sha256(REDRIVE.encode()).digest(), sum(call.kind == REDRIVE for call in calls)
-    mark = chain.call_hash(held.seq, REDRIVE, wish.by, digest, nth, True, request, "null", 0, 0)
-    return port.Call(
+    row = port.Call(
         run_id=held.run_id,
         seq=held.seq,
         idx=visit.gaps[0] if visit.gaps else len(visit.hashes),
@@ -175,8 +174,9 @@ def _entry(held: Held, calls: Sequence[CallRecord], again: Sequence[CallRecord],
         input_tokens=0,
         output_tokens=0,
         model=None,
-        hash=mark,
+        hash=b"",
     )
+    return replace(row, hash=chain.call_hash(row))
 
 
 def _grant(held: Held, wish: Wish, now: int) -> None:

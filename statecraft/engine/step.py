@@ -236,9 +236,8 @@ def transition(held: Held, move: Move, payload: str, now: int, actor: str | None
     """The journal row of a decided move, chained to the row before it and to the visit's calls."""
     visit, seq = held.visit, held.seq + 1
     guards = json.dumps(move.guards) if move.guards else "[]"
-    link = chain.link(
-        held.hash, held.run_id, seq, move.source, move.event, move.target, now, payload, guards, actor, visit.hashes
-    )
+    place = (held.hash, held.run_id, seq, held.machine, move.source, move.event, move.target, held.epoch, now)
+    link = chain.link(*place, payload, guards, actor, visit.hashes, visit.marks)
     return port.Transition(
         run_id=held.run_id,
         seq=seq,

@@ -109,13 +109,16 @@ def compare(report: Report, baseline: Baseline) -> Comparison:
     """What differs.
 
     A case got worse if its pass rate now is below the 95 % Wilson interval of its rate then: for one trial then, if it
-    passed and now none does; for several, if it is lower than chance explains. All cases that both have are compared together
-    likewise, so that many cases that each got a little worse are seen. New and changed cases are told, and are no regressions.
+    passed and now none does; for several, if it is lower than chance explains. If no case did, all that both have are compared
+    together likewise, so that many cases that each got a little worse are seen. New and changed cases are told, and are no
+    regressions.
     """
     changes = [_change(case, baseline.cases.get(case.name)) for case in report.cases]
     changes += [Change("gone", name, "the suite does not have it any more") for name in _gone(report, baseline.cases)]
-    changes.append(_together(report, baseline))
-    return Comparison(tuple(change for change in changes if change is not None))
+    found = tuple(change for change in changes if change is not None)
+    if not any(change.kind == "regression" for change in found) and (all_of := _together(report, baseline)) is not None:
+        found += (all_of,)
+    return Comparison(found)
 
 
 def _change(case: CaseReport, was: Was | None) -> Change | None:

@@ -22,8 +22,7 @@ def read_cases(path: str | os.PathLike[str]) -> list[Case]:
 
     `.jsonl`: one JSON object a line; empty lines and lines that begin with `//` are left out. `.json`: a list of objects.
     `.yaml`, `.yml`: a list, or several documents; needs PyYAML. Each object has `input`, and may have `expect`, `name`,
-    `tags` and `decisions` (see `Case`). Raises `ConfigError` that names the file, the line (or in a list the number) and
-    what is wrong.
+    `tags` and `decisions` (see `Case`). Raises `ConfigError` that names the file, the line and what is wrong.
     """
     place = Path(path)
     try:
@@ -34,10 +33,15 @@ def read_cases(path: str | os.PathLike[str]) -> list[Case]:
     reader = readers.get(place.suffix.lower())
     if reader is None:
         raise ConfigError(f"cases are read from {', '.join(readers)} files, not from {place}")
-    cases = [_case(entry, where) for where, entry in reader(text, place)]
+    cases = [_case(entry, where) for where, entry in reader(text, _short(place))]
     if not cases:
         raise ConfigError(f"{place} has no cases")
     return cases
+
+
+def _short(path: Path) -> Path:
+    """A path as people read it: relative to here where it is below."""
+    return path.absolute().relative_to(Path.cwd()) if path.absolute().is_relative_to(Path.cwd()) else path
 
 
 def _json_lines(text: str, place: Path) -> Iterator[tuple[str, Json]]:
@@ -54,7 +58,13 @@ def _json_list(text: str, place: Path) -> Iterator[tuple[str, Json]]:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{place}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from error
-    yield from _numbered(entries, place)
+    if not isinstance(entries, list):
+        raise ConfigError(f"{place}: a list of cases, not {type(entries).__name__}")
+    at = text.index("[") + 1
+    for entry in entries:  # Read once more, one by one, for the lines they begin on.
+        at = next(place for place in range(at, len(text)) if text[place] not in " \t\r\n,")
+        yield f"{place}:{text.count(chr(10), 0, at) + 1}", entry
+        at = json.JSONDecoder().raw_decode(text, at)[1]
 
 
 def _yaml(text: str, place: Path) -> Iterator[tuple[str, Json]]:
@@ -63,19 +73,16 @@ def _yaml(text: str, place: Path) -> Iterator[tuple[str, Json]]:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{place}: cases in YAML need PyYAML (pip install pyyaml); or write them as JSON lines") from error
     try:
-        documents = list(yaml.safe_load_all(text))
+        entries = list(yaml.safe_load_all(text))
+        marks = list(yaml.compose_all(text, yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{place}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    yield from _numbered(documents[0] if len(documents) == 1 and isinstance(documents[0], list) else documents, place)
-
-
-def _numbered(entries: Json, place: Path) -> Iterator[tuple[str, Json]]:
-    if not isinstance(entries, list):
-        raise ConfigError(f"{place}: a list of cases, not {type(entries).__name__}")
-    for number, entry in enumerate(entries, 1):
-        yield f"{place} case {number}", entry
+    if len(entries) == 1 and isinstance(entries[0], list):
+        entries, marks = entries[0], marks[0].value
+    for mark, entry in zip(marks, entries, strict=True):
+        yield f"{place}:{mark.start_mark.line + 1}", entry
 
 
 def _case(entry: Json, where: str) -> Case:

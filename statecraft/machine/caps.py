@@ -4,7 +4,7 @@ microseconds. What nothing bounds is infinite."""
 from __future__ import annotations
 
 from math import ceil, inf
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from statecraft.clock import micros
 from statecraft.errors import ConfigError
@@ -22,10 +22,10 @@ PerVisit = Budget | Literal[0] | None
 
 def checked(given: PerVisit) -> Budget | None:
     """A declared cap as a budget. Raises `ConfigError` for one that cannot hold for a visit."""
-    found: object = given
+    found: Any = given
     if found is None:
         return None
-    if found == 0 and isinstance(found, int) and not isinstance(found, bool):
+    if isinstance(found, int) and not isinstance(found, bool) and found == 0:
         return nothing()
     if not isinstance(found, Budget):
         raise ConfigError(f"per_visit is a Budget, or 0 for a state that makes no calls, not {found!r}")
@@ -68,7 +68,7 @@ def of_nth(state: StateSpec, metric: Metric, nth: int) -> float:
 def telling(state: StateSpec) -> int:
     """After how many visits the state's budget is used up in every metric that it limits, if each uses all it may. 0
     without such a budget: then one visit is like the other."""
-    limited = [metric for metric in SPENT if of_state(state, metric) < inf and of_visit(state, metric) > 0]
+    limited: list[Metric] = [metric for metric in SPENT if of_state(state, metric) < inf and of_visit(state, metric) > 0]
     return max((_used_up(state, metric) for metric in limited), default=0)
 
 

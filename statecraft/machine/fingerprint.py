@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from statecraft.machine.data import appended
-from statecraft.machine.event import SYSTEM_EVENTS, event_name
+from statecraft.machine.event import SYSTEM_EVENTS, Event, event_name
 from statecraft.machine.table import Declaration, DeclaredState, is_operators
 from statecraft.records import Json
 
@@ -48,6 +48,7 @@ def specification(declaration: Declaration) -> dict[str, Json]:
         "events": {
             event_name(event): event.model_json_schema() for event in declaration.own_events if event not in SYSTEM_EVENTS
         },
+        **({"wider": wider} if (wider := _wider(declaration)) else {}),
     }
 
 
@@ -69,11 +70,23 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
         "data": _without_prose(spec["data"]),
         "events": {name: _without_prose(schema) for name, schema in spec["events"].items()},
     }
+    counted.pop("wider", None)  # It only explains: the edges say what follows from it.
     return hashlib.sha256(canonical(counted).encode()).hexdigest()
 
 
+def _wider(declaration: Declaration) -> dict[str, Json]:
+    """The wider classes by which rows take the machine's own events, most specific first."""
+    named = {row.event for row in declaration.rows}
+    found: dict[str, Json] = {}
+    for event in declaration.own_events:
+        wider = [event_name(cls) for cls in event.__mro__[1:] if issubclass(cls, Event) and cls in named]
+        if wider and event not in SYSTEM_EVENTS:
+            found[event_name(event)] = wider
+    return found
+
+
 def _state(state: DeclaredState) -> dict[str, Json]:
-    found = {
+    found: dict[str, Json] = {
         "name": state.name,
         "kind": state.kind,
         "ok": state.ok,

@@ -40,7 +40,7 @@ def longest(graph: Graph, weights: Sequence[float], *, by_time: bool = False) ->
         spent = best[here] + weights[here]
         marks = (move.marks for move in graph.moves[here]) if graph.places[here].mode == "wide" else (graph.places[here].marks,)
         reached = min(spent, max(ends[each] for each in marks))
-        if reached > top or (reached == top and graph.moves[end] and not graph.moves[here]):  # A whole run, if there is one.
+        if (reached, _whole(graph, here)) > (top, _whole(graph, end)):
             top, end = reached, here
         for move in graph.moves[here]:
             if by_time and move.way.timed and spent < graph.ways.deadline:
@@ -49,6 +49,12 @@ def longest(graph: Graph, weights: Sequence[float], *, by_time: bool = False) ->
             if at > best[move.to]:
                 best[move.to], came[move.to] = at, (here, move)
     return Longest(top, _trail(graph, came, end) if graph.exact else ())
+
+
+def _whole(graph: Graph, here: int) -> int:
+    """How well a run reads as a witness that ends here: a whole one if possible, that ends well if possible."""
+    state = graph.ways.states[graph.places[here].state]
+    return 0 if state.kind != "final" else 2 if state.ok else 1
 
 
 def _trail(graph: Graph, came: Sequence[tuple[int, Move] | None], end: int) -> tuple[Row, ...]:

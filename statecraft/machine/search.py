@@ -43,7 +43,7 @@ class Search:
         if self._exact and found is not None:
             return found, True
         crude = self._crude(metric)
-        return Longest(crude if found is None else min(crude, found.amount), ()), crude == inf
+        return Longest(crude if found is None else min(crude, found.amount), ()), False
 
     def of_state(self, name: str, metric: Metric) -> float:
         """The most that the visits of one state may use, without its state's budget."""

@@ -112,11 +112,12 @@ def compiled(definition: Definition, steps: Literal["ignored", "counted", "any t
         spent = [[*ways, *(more if ways else ())] for ways, more in zip(spent, once, strict=True)]
     kinds = [visited, spent, stopped if steps == "counted" else [[] for _ in states]]
     always = STEPS if steps == "counted" else 0
+    relevant = EVERY
     for _ in range(2):  # What is left out may be all that a mark was for.
         relevant = always | _relevant(definition, states, [way for kind in kinds for ways in kind for way in ways])
         kinds = [[list(_distinct(ways, relevant)) for ways in kind] for kind in kinds]
-    kept = [tuple(map(tuple, kind)) for kind in kinds]
-    return Ways(definition, states, place[definition.start], *kept, relevant)
+    visits, beyond, stops = (tuple(map(tuple, kind)) for kind in kinds)
+    return Ways(definition, states, place[definition.start], visits, beyond, stops, relevant)
 
 
 def _possible(definition: Definition, state: StateSpec, moves: Sequence[Moved]) -> list[Moved]:

@@ -108,10 +108,9 @@ def _bound(definition: Definition, search: Search, metric: Metric) -> Bound:
     work = [state for state in definition.states.values() if state.kind != "final"]
     open_ended = tuple(state.name for state in work if of_nth(state, metric, 1) == inf)
     if min(found.amount, limit) == inf:
-        return Bound(None, exact=True, witness=found.moves, by="nothing", states=open_ended)
+        return Bound(None, exact, found.moves, "nothing", open_ended)
     if limit < found.amount:
-        reachable = exact or found.amount == inf
-        return Bound(_told(metric, limit), reachable, found.moves, "budget", open_ended if found.amount == inf else ())
+        return Bound(_told(metric, limit), exact, found.moves, "budget", open_ended if found.amount == inf else ())
     return Bound(_told(metric, found.amount), exact, found.moves)
 
 

@@ -19,15 +19,15 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 def worst_lines(worst: WorstCase) -> list[str]:
     """A few lines: what a run may use at most, a run that does, what is not bounded, which bounds it comes to."""
-    known = [metric for metric in METRICS if worst.of(metric).value is not None]
+    known: list[Metric] = [metric for metric in METRICS if worst.of(metric).value is not None]
     lines = [f"{worst.machine}: at most {', '.join(amount(metric, worst.of(metric).value or 0) for metric in known)}"]
     lines += [_open(metric, worst.of(metric)) for metric in METRICS if metric not in known]
-    rough = [metric for metric in known if not worst.of(metric).exact]
+    rough: list[Metric] = [metric for metric in known if not worst.of(metric).exact]
     if rough:
         lines.append(f"not exact, but never less, since the machine has too many situations: {', '.join(rough)}")
-    telling = (metric for metric in _TELLING if metric in known and worst.of(metric).by == "path" and worst.of(metric).witness)
-    if (shown := next(telling, None)) is not None:
-        lines.append(f"witness ({shown}): {path(worst.of(shown).witness)}")
+    bounds = ((metric, worst.of(metric)) for metric in _TELLING)
+    telling = ((metric, bound.witness) for metric, bound in bounds if bound.by == "path" and bound.witness)
+    lines += [f"witness ({metric}): {path(witness)}" for metric, witness in list(telling)[:1]]
     return [*lines, *(_reach(each) for each in worst.reaches)]
 
 

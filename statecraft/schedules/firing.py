@@ -28,7 +28,7 @@ from statecraft.machine.data import Data
 from statecraft.machine.definition import Definition
 from statecraft.records import RunFilter, ScheduleRecord, Status
 from statecraft.schedules import rule as rules
-from statecraft.store import port
+from statecraft.store import chain, port
 
 MOST_MISSED = 100
 """Most missed instants that `missed="all"` makes up for; older ones are passed over."""
@@ -145,12 +145,13 @@ class Firing:
         """Start the run of one instant, ready for whoever has room. Nothing if it was started before."""
         number = await self._known.register(definition)
         now, ids = self._clock.now(), self._known.ids
-        row = first(definition, number, ids.run_id(now), now, kept(data), 0)
+        key = key_of(due.name, at)
+        row = first(definition, number, ids.run_id(now), now, kept(data), 0, chain.origin(key, due.tenant))
         deadline = None if definition.deadline is None else now + micros(definition.deadline)
         begun = port.Start(
             row,
             port.Head(Status.READY, due_at=now),
-            key_of(due.name, at),
+            key,
             deadline,
             ids.trace_id(),
             due.tenant,

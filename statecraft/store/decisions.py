@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from statecraft.clock import instant
 from statecraft.errors import AlreadyDecided, DecisionLate, IllegalEvent, NotFound, Refused, RunClosed, Superseded
 from statecraft.records import RunRecord
+from statecraft.store import chain, telling
 from statecraft.store import statements as s
 from statecraft.store import tables as t
-from statecraft.store import telling
 from statecraft.store.claims import head
 from statecraft.store.port import Decide
 from statecraft.store.rows import Row
@@ -27,7 +27,9 @@ def decide(sql: sa.Connection, write: Decide, rows: Rows) -> None:
     if refusal is not None:
         raise refusal
     key = (write.run_id, write.seq, write.digest, write.occurrence, write.round)
-    rows[s.ANSWER].append((write.decision, write.by, write.at, run.epoch, write.note, write.answer, *key))
+    question = chain.question_hash(write.seq, asked, asked.decisions)
+    mark = chain.answer_hash(question, write.decision, write.by, write.at, run.epoch, write.note, write.answer)
+    rows[s.ANSWER].append((write.decision, write.by, write.at, run.epoch, write.note, mark, write.answer, *key))
     rows[s.WAKE].append((write.at, write.run_id, run.seq, write.at))
     facts = note(tool=asked.tool, decision=write.decision, by=write.by)
     rows[s.FEED].append((write.run_id, "decided", write.seq, 0, write.at, facts))

@@ -128,6 +128,7 @@ def _record(parts: _Parts) -> Loaded:
         usage=sum((Usage(call.input_tokens, call.output_tokens) for call in parts.calls if call.seq == head.seq), usage),
         calls=tuple(rows.call_record(call) for call in parts.calls),
         call_hashes=tuple(call.hash for call in parts.calls),
+        marks=tuple(row.hash for row in (*parts.attempts, *parts.reviews) if row.seq == head.seq and row.hash is not None),
         attempts=tuple(rows.attempt_record(row) for row in parts.attempts),
         payload_bytes=sum(len(link.payload.encode()) for link in links[1:]),
         snapshot_at=parts.since,

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import sqlalchemy as sa
 
-from statecraft.store import accounts, beats, claims, dead, decisions, due, errands, rewriting, schedules
+from statecraft.store import accounts, beats, claims, copying, dead, decisions, due, errands, rewriting, schedules
 from statecraft.store import scheduling as sched
 from statecraft.store.outbox import Telling
 from statecraft.store.port import (
@@ -18,6 +18,7 @@ from statecraft.store.port import (
     ClaimDue,
     Decide,
     Drop,
+    Fork,
     MachineSpec,
     Migrate,
     Redrive,
@@ -49,6 +50,7 @@ _LOOKERS: dict[type, Callable[[sa.Connection, Any, Rows], object]] = {
     Decide: decisions.decide,
     Redrive: dead.redrive,
     Drop: dead.drop,
+    Fork: copying.fork,
     Migrate: rewriting.migrate,
     Beat: lambda sql, write, _: beats.beat(sql, write),
     MachineSpec: lambda sql, write, _: claims.register(sql, write),

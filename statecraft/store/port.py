@@ -27,6 +27,7 @@ from statecraft.records import (
     Usage,
 )
 from statecraft.stats.figures import Figures
+from statecraft.store.forks import Fork
 from statecraft.store.holding import Beat, Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
 from statecraft.store.meters import Adjust, Amount, Charge, Reserve, Reserved, Settle
@@ -53,6 +54,7 @@ __all__ = [
     "Drop",
     "DropSchedule",
     "Fired",
+    "Fork",
     "Head",
     "Loaded",
     "MachineSpec",
@@ -209,6 +211,7 @@ Write = (
     | Decide
     | Drop
     | Redrive
+    | Fork
     | Migrate
     | ScheduleWrite
     | Beat
@@ -245,6 +248,8 @@ class Loaded:
     """Calls of the current visit, in order."""
     call_hashes: tuple[bytes, ...]
     """Their hashes, in the same order."""
+    marks: tuple[bytes, ...]
+    """Hashes of the visit's attempts, and of its questions about calls."""
     attempts: tuple[AttemptRecord, ...]
     """Attempts of the current visit."""
     payload_bytes: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from statecraft.clock import stamp
 from statecraft.errors import NotFound
 from statecraft.records import (
     AttemptRecord,
@@ -60,6 +61,11 @@ def runs(sql: sa.Connection, which: RunFilter) -> list[RunRecord]:
     if which.parent is not None:
         # An id that is none finds nothing.
         query = query.where(t.runs.c.parent == (bytes_or_none(which.parent) or b""))
+    if which.since is not None:
+        query = query.where(t.runs.c.created_at >= stamp(which.since))
+    if which.older_than is not None:
+        last = sa.select(t.runs.c.no).where(t.runs.c.run_id == (bytes_or_none(which.older_than) or b"")).scalar_subquery()
+        query = query.where(t.runs.c.no < last)
     return [rows.run_record(row) for row in sql.execute(query)]
 
 

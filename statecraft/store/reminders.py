@@ -110,7 +110,8 @@ def _open(sql: sa.Connection) -> Iterator[Waiting]:
     for row in sql.execute(asked.of_open(of_states, t.reviews)):
         yield _waiting(row, review_id(row.seq), (row.seq,), None)
     names = ("run_id", "seq", "digest", "occurrence", "round", "question", "requested_at", "remind_at", "expires_at")
-    for row in sql.execute(asked.of_open(sa.select(*(calls[name] for name in names)), t.call_reviews)):
+    of_calls = sa.select(*(calls[name] for name in names)).select_from(t.call_reviews)
+    for row in sql.execute(asked.of_open(of_calls, t.call_reviews)):
         key = (row.digest, row.occurrence, row.round)
         yield _waiting(row, review_id(row.seq, key), (row.seq, row.digest.hex(), *key[1:]), row.remind_at)
 

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from statecraft.errors import Fenced
 from statecraft.records import Status
+from statecraft.store import chain
 from statecraft.store import statements as s
 from statecraft.store import tables as t
 from statecraft.store.claims import head_row
 from statecraft.store.versions import Migrate, Version
-from statecraft.store.writes import Rows, charge, journal
+from statecraft.store.writes import Rows, charge, journal, snapshot_row
 
 _HELD, _PARKED = frozenset({Status.RUNNING}), frozenset({Status.WAITING, Status.DEAD})
 
@@ -40,7 +41,7 @@ def migrate(sql: sa.Connection, write: Migrate, rows: Rows) -> None:
     journal(link, "transition", rows)
     place = (link.machine, link.seq, link.target, link.at, row.extra_steps + 1)
     rows[s.MIGRATE].append((*place, link.run_id, link.epoch, before))
-    rows[s.SNAPSHOT].append((link.run_id, link.seq, write.snapshot))
+    rows[s.SNAPSHOT].append(snapshot_row(link.run_id, link.seq, write.snapshot))
     if write.events is not None:
         _ask_again(sql, write, write.events, rows)
     charge(write.charges, (link.run_id, link.seq), link.at, rows)
@@ -52,5 +53,6 @@ def _ask_again(sql: sa.Connection, write: Migrate, events: Sequence[str], rows: 
     link, review = write.transition, t.reviews.c
     where = (review.run_id == link.run_id, review.seq == link.seq - 1, review.decision.is_(None))
     for row in sql.execute(sa.select(t.reviews).where(*where)):
-        what = (link.target, row.requested_at, row.expires_at, json.dumps(list(events)), row.question, row.show)
-        rows[s.REVIEW].append((link.run_id, link.seq, *what, link.run_id, link.seq))
+        times, texts = (row.requested_at, row.expires_at), (json.dumps(list(events)), row.question, row.show)
+        mark = chain.review_hash(link.seq, link.target, *times, *texts)
+        rows[s.REVIEW].append((link.run_id, link.seq, link.target, *times, mark, *texts, link.run_id, link.seq))

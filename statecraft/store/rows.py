@@ -90,6 +90,10 @@ def run_record(row: Row) -> RunRecord:
         queue=row.queue,
         priority=row.priority,
         degraded=bool(row.degraded),
+        forked_from=None if row.forked_from is None else row.forked_from.hex(),
+        forked_step=row.forked_step,
+        forked_by=row.forked_by or "",
+        forked_note=row.forked_note or "",
     )
 
 

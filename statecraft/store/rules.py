@@ -43,7 +43,7 @@ RULES = (
     Rule("reviews_decided_once", "UPDATE", "reviews", "the review is decided already", "OLD.decision IS NOT NULL"),
     Rule(
         "reviews_keep_question",
-        "UPDATE OF run_id, seq, state, question, show, events, requested_at, expires_at",
+        "UPDATE OF run_id, seq, state, question, show, events, requested_at, expires_at, hash",
         "reviews",
         "a review keeps its question",
     ),

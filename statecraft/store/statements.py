@@ -113,7 +113,7 @@ def _fenced_insert(name: str, table: sa.Table, columns: tuple[str, ...]) -> Stat
     return Statement(name, sa.insert(table).from_select(list(columns), chosen), order, exact=True)
 
 
-_LATER = ("no", "degraded", "extra_steps")
+_LATER = ("no", "degraded", "extra_steps", "forked_from", "forked_step", "forked_by", "forked_note")
 """Columns of a run that its start leaves at their defaults."""
 
 
@@ -133,7 +133,7 @@ def _insert(table: sa.Table, *skip: str) -> Statement:
 
 def _review() -> Statement:
     """The first question of a visit stays."""
-    columns = ("run_id", "seq", "state", "requested_at", "expires_at", "events", "question", "show")
+    columns = ("run_id", "seq", "state", "requested_at", "expires_at", "hash", "events", "question", "show")
     asked = sa.select(t.reviews.c.seq).where(t.reviews.c.run_id == _key("run_id"), t.reviews.c.seq == _key("seq"))
     chosen = sa.select(*(_param(column, t.reviews) for column in columns)).where(~asked.exists())
     order = (*(f"p_{column}" for column in columns), "of_run_id", "of_seq")
@@ -185,12 +185,18 @@ DEGRADE = Statement(
 """Comes before the move it belongs to, which may close the run."""
 TRANSITION = _insert(t.transitions)
 DECISION = _decision()
-SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "data"), merge=last)
+SNAPSHOT = Statement("snapshot", insert_or_replace(t.snapshots), ("run_id", "seq", "hash", "data"), merge=last)
 CALL = _fenced_insert("call", t.calls, _written(t.calls))
 NOTED = Statement("noted", sa.insert(t.calls), _written(t.calls))
 """What a person did to a run that nobody holds, as a row of the visit's journal."""
 ATTEMPT = _fenced_insert("attempt", t.attempts, _written(t.attempts, "no"))
 REVIEW = _review()
+FORK = Statement("fork", sa.insert(t.runs), _written(t.runs, "no"))
+TRIED, REVIEWED, QUESTIONED = (
+    Statement(f"shared {table.name}", sa.insert(table), _written(table, "no"))
+    for table in (t.attempts, t.reviews, t.call_reviews)
+)
+"""What a fork takes over of the visits that had ended."""
 DEATH = _insert(t.deaths)
 FEED = _insert(t.feed, "pos")
 
@@ -382,7 +388,8 @@ MISSED = _errand(
 )
 
 IN_ORDER = (
-    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, MIGRATE, DECISION, SNAPSHOT, CALL, NOTED,
+    PAYLOAD, MESSAGE, TRANSITION, RUN, CHILD, FORK, TRIED, REVIEWED, QUESTIONED,
+    DEGRADE, ADVANCE, SETTLE, DECIDE, REVIVE, MIGRATE, DECISION, SNAPSHOT, CALL, NOTED,
     ATTEMPT, PARK, HAND_BACK, DIE, REVIEW, QUESTION, ANSWER, DEATH, BEGIN, TAKE, RENEW, CANCEL, UNRESERVE, FREE, RESERVE, CHARGE,
     ADJUST, WAKE, WAKE_PARENT, WAKE_BY_CHILD, WAKE_BY_DECISION, FEED,
     TELL, TELL_END, TELL_MARK, DELIVER, CARRY, CARRIED, MISSED,

@@ -11,6 +11,7 @@ What the constraints say, from the journal outwards:
 - `call_reviews` are questions about calls of a visit; each is decided once, and keeps under which epoch it was.
 - `meters` hold what budgets have been charged, and the small states of limiters and breakers. What is reserved of a
   meter is the sum over its `reservations`; there is no total that could go stale.
+- A fork names the run it was forked from, which may be gone. Hashes are those of `chain`; rows without are older than schema 3.
 - A text longer than `INLINE_BYTES` is kept once in `payloads` under its SHA-256; the row keeps the hash.
 
 Instants are integer microseconds, ids 16 bytes, hashes 32 bytes, JSON is text (its exact bytes are hashed).
@@ -43,6 +44,10 @@ def _text_or_hash(column: str) -> tuple[SchemaItem, ...]:
         sa.Column(column, Text),
         sa.CheckConstraint(f"({column} IS NULL) <> ({column}_hash IS NULL)", name=f"{column}_kept_once"),
     )
+
+
+def _with_fork(column: str) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"(forked_from IS NULL) = ({column} IS NULL)", name=f"fork_whole_{column}")
 
 
 schema_version = table(
@@ -148,6 +153,10 @@ runs = table(
     sa.Column("turn", Int, nullable=False, server_default="0"),
     sa.Column("degraded", Int, nullable=False, server_default="0"),
     sa.Column("extra_steps", Int, nullable=False, server_default="0"),
+    sa.Column("forked_from", Bytes),
+    sa.Column("forked_step", Int),
+    sa.Column("forked_by", Text),
+    sa.Column("forked_note", Text),
     sa.CheckConstraint("length(run_id) = 16 AND seq >= 0 AND epoch >= 0 AND attempts >= 0", name="run_numbers"),
     sa.CheckConstraint("queue <> '' AND turn >= 0", name="run_queue"),
     sa.CheckConstraint("degraded IN (0, 1) AND extra_steps >= 0", name="run_degraded"),
@@ -162,6 +171,8 @@ runs = table(
     sa.CheckConstraint("due_at IS NOT NULL OR waiting_for IS NULL OR waiting_for IN ('review', 'child')", name="time_wakes"),
     sa.CheckConstraint("waiting_for <> 'start' OR seq = 0", name="start_waits_at_start"),
     sa.CheckConstraint("parent <> run_id", name="own_parent"),
+    sa.CheckConstraint("length(forked_from) = 16 AND forked_step BETWEEN 0 AND seq", name="fork_shares"),
+    *(_with_fork(column) for column in ("forked_step", "forked_by", "forked_note")),
     # The head is the last link of a journal that exists; deferred, because both are written in one transaction.
     sa.ForeignKeyConstraint(
         ["run_id", "seq", "state"],
@@ -240,6 +251,7 @@ attempts = table(
     sa.Column("epoch", Int, nullable=False),
     sa.Column("at", Int, nullable=False),
     sa.Column("due_at", Int),
+    sa.Column("hash", Bytes),
     sa.Column("message", Text, nullable=False),
     sa.CheckConstraint("attempt >= 1 AND occurrence >= 0 AND length(digest) = 32", name="attempt_numbers"),
     sa.UniqueConstraint("run_id", "seq", "digest", "occurrence", "attempt", "kind", name="uq_attempt"),
@@ -257,6 +269,7 @@ reviews = table(
     sa.Column("decided_by", Text),
     sa.Column("decided_at", Int),
     sa.Column("decided_seq", Int, sa.Computed("CASE WHEN decision IS NOT NULL THEN seq + 1 END", persisted=True)),
+    sa.Column("hash", Bytes),
     sa.Column("events", Text, nullable=False),
     sa.Column("question", Text, nullable=False),
     sa.Column("show", Text, nullable=False),
@@ -287,6 +300,8 @@ call_reviews = table(
     sa.Column("decided_at", Int),
     sa.Column("decided_epoch", Int),
     sa.Column("note", Text),
+    sa.Column("hash", Bytes),
+    sa.Column("answer_hash", Bytes),
     sa.Column("decisions", Text, nullable=False),
     sa.Column("question", Text, nullable=False),
     sa.Column("arguments", Text, nullable=False),
@@ -302,7 +317,7 @@ call_reviews = table(
     sa.CheckConstraint("answer IS NULL OR decision IS NOT NULL", name="answer_of_decision"),
     _visit("fk_call_review_visit"),
 )
-ANSWER = ("decision", "decided_by", "decided_at", "decided_epoch", "note", "answer")
+ANSWER = ("decision", "decided_by", "decided_at", "decided_epoch", "note", "answer_hash", "answer")
 """The columns of `call_reviews` that the decision fills; the others never change."""
 index_where("ix_call_reviews_open", call_reviews.c.decision.is_(None), call_reviews.c.run_id, call_reviews.c.seq)
 
@@ -334,6 +349,7 @@ snapshots = table(
     "snapshots",
     sa.Column("run_id", Bytes, primary_key=True),
     sa.Column("seq", Int, nullable=False),
+    sa.Column("hash", Bytes),
     sa.Column("data", Text, nullable=False),
     _visit("fk_snapshot_visit"),
 )
@@ -347,23 +363,15 @@ deaths = table(
     sa.Column("state", Text),
     sa.Column("error", Text),
     sa.Column("call", Text),
+    sa.Column("hash", Bytes),
     sa.Column("diagnosis", Text, nullable=False),
     _visit("fk_death_visit"),
 )
 
 FEED_KINDS = (
-    "started",
-    "transition",
-    "call",
-    "attempt",
-    "waiting",
-    "claimed",
-    "decided",
-    "alert",
-    "cancelled",
-    "dead",
-    "redriven",
-)
+    "started", "transition", "call", "attempt", "waiting", "claimed", "decided", "alert", "cancelled",
+    "dead", "redriven", "forked",
+)  # fmt: skip
 
 feed = sa.Table(
     "feed",

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from statecraft.ids import digest
 from statecraft.records import Status, Waiting
+from statecraft.store import chain, telling
 from statecraft.store import statements as s
-from statecraft.store import telling
 from statecraft.store.outbox import Telling
 from statecraft.store.port import (
     Adjust,
@@ -25,6 +25,7 @@ from statecraft.store.port import (
     ClaimDue,
     Decide,
     Drop,
+    Fork,
     Head,
     MachineSpec,
     Migrate,
@@ -74,6 +75,7 @@ ALONE = (
     MachineSpec,
     Redrive,
     Drop,
+    Fork,
     Migrate,
     *get_args(ScheduleWrite),
     *get_args(Telling),
@@ -122,7 +124,7 @@ def _move(write: Move, rows: Rows) -> None:
     if write.decision:
         rows[s.DECISION].append((link.event, link.actor, link.at, link.run_id, before))
     if write.snapshot is not None:
-        rows[s.SNAPSHOT].append((link.run_id, link.seq, write.snapshot))
+        rows[s.SNAPSHOT].append(snapshot_row(link.run_id, link.seq, write.snapshot))
     if head is not None or write.decision:
         telling.moved(link, head, write.decision, rows)
     if head is not None:
@@ -132,10 +134,15 @@ def _move(write: Move, rows: Rows) -> None:
 
 def journal(link: Transition, kind: str, rows: Rows) -> None:
     """A link of the journal, and the feed's word of it."""
+    link_row(link, rows)
+    rows[s.FEED].append((link.run_id, kind, link.seq, 0, link.at, None))
+
+
+def link_row(link: Transition, rows: Rows) -> None:
+    """A link of the journal."""
     place = (link.run_id, link.seq, link.machine, link.source, link.event, link.target, link.epoch, link.at)
     facts = (link.calls, link.input_tokens, link.output_tokens, link.actor, link.hash, link.guards)
     rows[s.TRANSITION].append((*place, *facts, *_stow(link.payload, rows)))
-    rows[s.FEED].append((link.run_id, kind, link.seq, 0, link.at, None))
 
 
 def _call(write: Call, rows: Rows) -> None:
@@ -159,6 +166,11 @@ def call_row(write: Call, rows: Rows) -> s.Row:
     return (*what, *how, write.model, write.cost, write.price_source, write.hash, *texts)
 
 
+def snapshot_row(run_id: bytes, seq: int, data: str) -> s.Row:
+    """The row of `snapshots`."""
+    return run_id, seq, chain.snapshot_hash(seq, data), data
+
+
 def charge(charges: Sequence[Charge], place: tuple[bytes, int], at: int, rows: Rows) -> None:
     """Add to what meters have been charged, for a call of the visit `place`."""
     rows[s.CHARGE] += ((charge.meter, charge.amount, None) for charge in charges)
@@ -170,7 +182,7 @@ def charge(charges: Sequence[Charge], place: tuple[bytes, int], at: int, rows: R
 def _attempt(write: Attempt, rows: Rows) -> None:
     which = (write.run_id, write.seq, write.digest, write.occurrence, write.attempt, write.kind, write.name)
     held = (write.run_id, write.epoch, write.seq)
-    rows[s.ATTEMPT].append((*which, write.epoch, write.at, write.due_at, write.message, *held))
+    rows[s.ATTEMPT].append((*which, write.epoch, write.at, write.due_at, chain.attempt_hash(write), write.message, *held))
     facts = note(name=write.name, kind=write.kind, attempt=write.attempt, message=write.message[:200], due_at=write.due_at)
     rows[s.FEED].append((write.run_id, "attempt", write.seq, 0, write.at, facts))
 
@@ -181,11 +193,12 @@ def _park(write: Park, rows: Rows) -> None:
     rows[statement].append((*_head(write.head, write.at), write.run_id, write.epoch, write.seq))
     asked = write.review
     if asked is not None:
-        what = (asked.state, asked.requested_at, asked.expires_at, json.dumps(asked.events), asked.question, asked.show)
-        rows[s.REVIEW].append((write.run_id, write.seq, *what, write.run_id, write.seq))
+        times, texts = (asked.requested_at, asked.expires_at), (json.dumps(asked.events), asked.question, asked.show)
+        mark = chain.review_hash(write.seq, asked.state, *times, *texts)
+        rows[s.REVIEW].append((write.run_id, write.seq, asked.state, *times, mark, *texts, write.run_id, write.seq))
     if (death := write.death) is not None:
-        told = (death.state, death.error, death.call, death.diagnosis)
-        rows[s.DEATH].append((write.run_id, write.seq, write.epoch, write.at, *told))
+        told = (write.seq, write.epoch, write.at, death.state, death.error, death.call)
+        rows[s.DEATH].append((write.run_id, *told, chain.death_hash(*told, death.diagnosis), death.diagnosis))
     for question in write.asks:
         _ask(write, question, rows)
     if write.asks or write.head.waiting_for is Waiting.REVIEW:
@@ -203,8 +216,10 @@ def _park(write: Park, rows: Rows) -> None:
 def _ask(park: Park, asked: CallReview, rows: Rows) -> None:
     key = (park.run_id, park.seq, asked.digest, asked.occurrence, asked.round)
     times = (asked.requested_at, asked.remind_at, asked.expires_at)
-    texts = (json.dumps(asked.decisions), asked.question, asked.arguments, asked.show)
-    rows[s.QUESTION].append((*key, asked.kind, asked.tool, asked.action, *times, *texts, *key))
+    decisions = json.dumps(asked.decisions)
+    mark = chain.question_hash(park.seq, asked, decisions)
+    texts = (decisions, asked.question, asked.arguments, asked.show)
+    rows[s.QUESTION].append((*key, asked.kind, asked.tool, asked.action, *times, mark, *texts, *key))
 
 
 def end(run_id: bytes, at: int, head: Head, rows: Rows) -> None:

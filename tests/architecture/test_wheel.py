@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = {".py", ".md", ".jsonl"}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_the_mark_of_types(unpacked: Path) -> None:
     wanted = {path.relative_to(ROOT) for path in (ROOT / "statecraft").rglob("*.py")} | {Path("statecraft/py.typed")}
     wanted |= {path.relative_to(ROOT) for path in (ROOT / "statecraft/store/migrations").rglob("*.sql")}
-    wanted |= {Path("statecraft") / path.relative_to(ROOT) for path in (ROOT / "machines").rglob("*.[pm][yd]")}
+    wanted |= {Path("statecraft") / path.relative_to(ROOT) for path in (ROOT / "machines").rglob("*") if path.suffix in SHIPPED}
     held = {
         path.relative_to(unpacked)
         for path in unpacked.rglob("*")

@@ -38,6 +38,18 @@ def test_a_machine_is_found_by_module_and_by_file(text: str) -> None:
     assert load_target(text).machine.name == "letters"
 
 
+def test_a_file_in_a_package_may_import_its_neighbours(place: Path) -> None:
+    package = place / "agents_of_ours" / "post_office"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "declared.py").write_text((place / "post.py").read_text())
+    (package / "again.py").write_text("from .declared import letters\n")
+    found = load_target("agents_of_ours/post_office/again.py:letters")
+    assert found.module.__name__ == "agents_of_ours.post_office.again"
+    assert found.machine.name == "letters"
+
+
 def test_a_shipped_machine_is_found_by_its_name_and_by_both_of_its_modules() -> None:
     found = [
         load_target(text).machine for text in ("research", "machines.research:research", "statecraft.machines.research:research")

@@ -48,8 +48,8 @@ class On(Event):
     pick: bool = True
 
 
-def picked(event: Left | Right | On, data: Note) -> bool:
-    return event.pick
+def picked(event: Event, data: Note) -> bool:
+    return isinstance(event, EVENTS) and event.pick
 
 
 EVENTS = (Left, Right, On)

@@ -32,7 +32,7 @@ from statecraft import (
 )
 from statecraft.engine.jsonable import to_json
 from statecraft.errors import ConfigError
-from statecraft.machine.caps import METRICS, Metric
+from statecraft.machine.caps import METRICS
 from statecraft.machine.closed_form import terminates
 from statecraft.machine.definition import Definition
 from statecraft.machine.event import event_name
@@ -49,8 +49,9 @@ from tests.machine.anyhow import EVENTS, Chance, Left, Note, On, Right, TooManyR
 
 def amounts(worst: WorstCase) -> dict[str, float]:
     """The bounds, in the units in which runs are walked along."""
+    units = {"money": 1e9}
     found = {metric: worst.of(metric).value for metric in METRICS}
-    return {metric: inf if value is None else round(value * (1e9 if metric == "money" else 1), 6) for metric, value in found.items()}
+    return {metric: inf if value is None else round(value * units.get(metric, 1), 6) for metric, value in found.items()}
 
 
 def walkable(definition: Definition) -> dict[str, float] | None:
@@ -93,12 +94,12 @@ def test_the_worst_case_of_some_random_machines_is_that_of_their_worst_run() -> 
 
 @pytest.mark.slow
 def test_the_worst_case_of_many_random_machines_is_that_of_their_worst_run() -> None:
-    assert sum(check(seed, 2 + seed % 3) for seed in range(100, 400)) > 200
+    assert sum(check(seed, 2 + seed % 3) for seed in range(100, 350)) > 200
 
 
 @pytest.mark.slow
 def test_the_bound_without_all_situations_is_never_below_the_exact_one() -> None:
-    for seed in range(1000, 1250):
+    for seed in range(1000, 1080):
         definition = Chance(random.Random(seed), most_states=6).machine().definition
         exact = worst_case(definition)
         for most in (1, 15, 60):
@@ -110,7 +111,7 @@ def test_the_bound_without_all_situations_is_never_below_the_exact_one() -> None
 @pytest.mark.parametrize("machine", [research, support], ids=str)
 def test_the_ways_are_those_that_the_checks_follow(machine: Machine[Any]) -> None:
     """But for a budget's warning, where no budget is declared that could give one."""
-    declaration = machine._declaration([])  # type: ignore[arg-type]
+    declaration = machine._declaration([])
     definition = machine.definition
     for state in declaration.states:
         for event in definition.events.values():
@@ -131,9 +132,7 @@ def built(*, second: dict[str, Any] | None = None, rows: Any = (), **of_machine:
     async def first(run: Run[Note]) -> Left:
         return Left()
 
-    @machine.state(
-        **{"max_visits": 2, "timeout": minutes(1), "per_visit": Budget(100, calls=3, money="0.25"), **(second or {})}
-    )
+    @machine.state(**{"max_visits": 2, "timeout": minutes(1), "per_visit": Budget(100, calls=3, money="0.25"), **(second or {})})
     async def again(run: Run[Note]) -> Left | Right:
         return Left()
 
@@ -175,7 +174,8 @@ def test_the_budget_of_a_state_bounds_all_its_visits_together() -> None:
     worst = worst_case(built(second={"budget": Budget(150)}))
     assert (worst.tokens.value, worst.calls.value, worst.exact) == (160, 7, True)
     (reached,) = worst.reaches
-    assert (reached.bound, reached.state, reached.metric, reached.limit, reached.worst) == ("state budget", "again", "tokens", 150, 200)
+    assert (reached.bound, reached.state, reached.metric) == ("state budget", "again", "tokens")
+    assert (reached.limit, reached.worst) == (150, 200)
     assert reached.rows == (("again", "budget_exhausted", "failed"),)
 
 
@@ -297,12 +297,21 @@ def long_one(states: int, bounded: int, groups: int, *, max_steps: int = 10_000)
     return machine.definition
 
 
-@pytest.mark.parametrize(("bounded", "groups"), [(6, 1), (6, 2), (8, 4)])
-def test_of_forty_states_few_situations_are_looked_at_whatever_the_components(bounded: int, groups: int) -> None:
-    worst = worst_case(long_one(40, bounded, groups))
+def test_of_forty_states_with_six_bounds_in_one_component_few_situations_are_looked_at() -> None:
+    worst = worst_case(long_one(40, 6, 1))
     assert worst.situations <= 2 * MOST
     assert (worst.steps.value or 0) > 40
-    assert worst.exact == (groups > 1)
+    assert not worst.exact
+
+
+def test_of_forty_states_with_eight_bounds_in_four_components_all_situations_are_looked_at() -> None:
+    worst = worst_case(long_one(40, 8, 4))
+    assert worst.situations <= MOST
+    assert worst.exact
+
+
+def test_many_components_that_are_too_large_are_given_up_together() -> None:
+    assert worst_case(long_one(200, 40, 8), most=500).situations <= 3 * 500
 
 
 def test_components_add_to_each_other_and_do_not_multiply() -> None:
@@ -312,8 +321,8 @@ def test_components_add_to_each_other_and_do_not_multiply() -> None:
 
 
 def test_with_a_step_limit_no_more_than_a_few_times_as_many_are_looked_at() -> None:
-    worst = worst_case(long_one(40, 6, 1, max_steps=60))
-    assert worst.situations <= 4 * MOST
+    worst = worst_case(long_one(40, 6, 1, max_steps=60), most=4_000)
+    assert worst.situations <= 4 * 4_000
     assert worst.steps.value == 61
 
 
@@ -344,7 +353,7 @@ def test_what_is_not_bounded_says_where_and_what_to_do() -> None:
     assert lines[1] == (
         "calls: unbounded, since again may use any amount (declare per_visit= or budget=, or a budget of calls for the machine)"
     )
-    assert lines[4].startswith("wall: unbounded, since again may use any amount (declare timeout=, or a deadline for the machine)")
+    assert lines[4] == "wall: unbounded, since again may use any amount (declare timeout=, or a deadline for the machine)"
 
 
 def test_a_rough_bound_says_so() -> None:

@@ -188,7 +188,7 @@ def call_row(seq: int, idx: int, digest: str = SOME, **other: object) -> str:
 
 def attempt_row(seq: int) -> str:
     """An INSERT of the attempt that run r has at step 1, at another step."""
-    return f"INTO attempts SELECT 9, run_id, {seq}, digest, 0, 1, 'overloaded', 'x', 1, 1, 1, '' FROM calls"
+    return f"INTO attempts SELECT 9, run_id, {seq}, digest, 0, 1, 'overloaded', 'x', 1, 1, 1, NULL, '' FROM calls"
 
 
 def question_row(**other: object) -> str:

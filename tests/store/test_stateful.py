@@ -80,7 +80,7 @@ class Protocol(RuleBasedStateMachine):
         assert (record.status, record.epoch, record.seq) == (Status.RUNNING, model.epoch, model.seq)
         loaded = self.wait(self.store.load(self.stories[run].run_id))
         story = replace(self.stories[run], epoch=record.epoch, seq=record.seq, state=record.state, hash=loaded.hash)
-        self.memory[worker, run] = replace(story, calls=list(loaded.call_hashes))
+        self.memory[worker, run] = replace(story, calls=list(loaded.call_hashes), marks=list(loaded.marks))
 
     @rule(worker=WORKERS, run=RUNS)
     def claim(self, worker: int, run: int) -> None:

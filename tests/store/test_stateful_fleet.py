@@ -187,7 +187,7 @@ class Fleet(RuleBasedStateMachine):
                 loaded = self.place.wait(self.place.stores[0].load(bytes.fromhex(record.id)))
                 story = self.stories[bytes.fromhex(record.id)]
                 mine = replace(story, epoch=record.epoch, seq=record.seq, state=record.state, hash=loaded.hash)
-                self.memory[act.worker, story.run_id] = replace(mine, calls=list(loaded.call_hashes))
+                self.memory[act.worker, story.run_id] = replace(mine, calls=list(loaded.call_hashes), marks=list(loaded.marks))
 
     # --- what may be done --------------------------------------------------------------------------------------------
 
@@ -270,7 +270,14 @@ class Fleet(RuleBasedStateMachine):
 
     def redriving(self, run_id: bytes) -> Act:
         run, loaded = self.world.runs[run_id], self.place.wait(self.place.stores[0].load(run_id))
-        story = replace(self.stories[run_id], epoch=run.epoch, seq=run.seq, calls=list(loaded.call_hashes), at=self.now)
+        story = replace(
+            self.stories[run_id],
+            epoch=run.epoch,
+            seq=run.seq,
+            calls=list(loaded.call_hashes),
+            marks=list(loaded.marks),
+            at=self.now,
+        )
         entry = story.call(f'{{"redrive":{len(story.calls)}}}', kind="redrive")
         redrive = Redrive(run_id, run.seq, run.epoch, self.now, "eve", "", entry, ready(self.now), None, 0)
         return Act(redrive, lambda world, answer, exact: world.redriven(redrive, answer, exact=exact))

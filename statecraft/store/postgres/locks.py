@@ -14,6 +14,7 @@ from statecraft.store.port import (
     Cancel,
     ClaimDue,
     Drop,
+    Fork,
     Migrate,
     Move,
     Park,
@@ -74,6 +75,8 @@ def _named(write: Step) -> Iterator[bytes]:
                 yield write.parent
         case Move() | Migrate():
             yield write.transition.run_id
+        case Fork():  # So that nobody charges its meters while they are read.
+            yield write.source
         case Renew():
             yield from (run_id for run_id, _ in write.held)
         case _:

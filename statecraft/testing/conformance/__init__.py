@@ -24,6 +24,7 @@ ROOMS = (
     "crew",
     "errands",
     "families",
+    "forks",
     "letters",
     "meters",
     "moves",
@@ -46,6 +47,7 @@ from statecraft.testing.conformance.crashes import Crashes  # noqa: E402
 from statecraft.testing.conformance.crew import Crew  # noqa: E402
 from statecraft.testing.conformance.errands import Errands  # noqa: E402
 from statecraft.testing.conformance.families import Families  # noqa: E402
+from statecraft.testing.conformance.forks import Forks  # noqa: E402
 from statecraft.testing.conformance.letters import Letters  # noqa: E402
 from statecraft.testing.conformance.meters import Meters  # noqa: E402
 from statecraft.testing.conformance.moves import Moves  # noqa: E402
@@ -62,7 +64,22 @@ __all__ = ["FleetConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    Starts, Moves, Visits, Parks, Claims, Queues, Families, Questions, Letters, Meters, Calendar, Errands, Crew, Reads, Batches
+    Starts,
+    Moves,
+    Visits,
+    Parks,
+    Claims,
+    Queues,
+    Families,
+    Forks,
+    Questions,
+    Letters,
+    Meters,
+    Calendar,
+    Errands,
+    Crew,
+    Reads,
+    Batches,
 ):
     """What one store does. Override `open` and the fixture `place`."""
 

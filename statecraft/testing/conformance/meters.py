@@ -100,7 +100,7 @@ class Meters(Suite):
         run = await begun(store)
         await store.submit(run.reserve('"q"', Amount("m", 60, 100)))
         await store.submit(run.reserve('"p"', Amount("m", 40, 100)))
-        done = replace(run.call('"q"'), cost=12, price_source="settings", charges=(Charge("m", 25), Charge("n", 1)))
+        done = replace(run.call('"q"', cost=12, price_source="settings"), charges=(Charge("m", 25), Charge("n", 1)))
         await store.submit(done)
         assert await store.used(["m", "n", "never"]) == {"m": 25, "n": 1, "never": 0}
         assert await reserved_of(store, "m") == 40

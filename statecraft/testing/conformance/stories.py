@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from statecraft.ids import RandomIds, digest
 from statecraft.records import Status, Waiting
@@ -70,6 +70,8 @@ class Story:
     hash: bytes = chain.GENESIS
     calls: list[bytes] = field(default_factory=list)
     """Hashes of the calls of the visit at hand."""
+    marks: list[bytes] = field(default_factory=list)
+    """Hashes of its attempts and of its questions about calls."""
 
     def start(
         self,
@@ -82,6 +84,7 @@ class Story:
         draws: str | None = None,
     ) -> Start:
         """The first write: running under "me" unless `head` says otherwise."""
+        self.hash = chain.origin(key, tenant, parent, draws)
         link = self._link("", "start", "draft", payload, None)
         return Start(link, head or running(), key, None, "trace", tenant, parent, draws)
 
@@ -99,18 +102,16 @@ class Story:
         target = next(to for source, name, to in EDGES if (source, name) == (self.state, event))
         self.seq += 1
         link = self._link(self.state, event, target, payload, actor)
-        self.state, self.calls = target, []
+        self.state, self.calls, self.marks = target, [], []
         return Move(link, head, decision, snapshot)
 
     def _link(self, source: str, event: str, target: str, payload: str, actor: str | None) -> Transition:
         self.at += 1
-        self.hash = chain.link(
-            self.hash, self.run_id, self.seq, source, event, target, self.at, payload, '[["fits",true]]', actor, self.calls
-        )
+        guards = '[["fits",true]]'
+        before = (self.hash, self.run_id, self.seq, self.machine, source, event, target, self.epoch, self.at)
+        self.hash = chain.link(*before, payload, guards, actor, self.calls, self.marks)
         place = (self.run_id, self.seq, self.machine, source, event, target, self.epoch, self.at)
-        return Transition(
-            *place, payload, '[["fits",true]]', actor, 3 * len(self.calls), 2 * len(self.calls), len(self.calls), self.hash
-        )
+        return Transition(*place, payload, guards, actor, 3 * len(self.calls), 2 * len(self.calls), len(self.calls), self.hash)
 
     def call(
         self,
@@ -120,16 +121,16 @@ class Story:
         kind: str = "tool",
         occurrence: int = 0,
         nodes: tuple[MessageNode, ...] = (),
+        cost: int | None = None,
+        price_source: str | None = None,
     ) -> Call:
         """A finished call of the visit at hand: half a second, 3 tokens in, 2 out."""
         self.at += 1
         name = digest(request)
-        made = chain.call_hash(self.seq, kind, "search", name, occurrence, True, request, result, 3, 2)
-        self.calls.append(made)
-        return Call(
+        row = Call(
             run_id=self.run_id,
             seq=self.seq,
-            idx=len(self.calls) - 1,
+            idx=len(self.calls),
             epoch=self.epoch,
             kind=kind,
             name="search",
@@ -144,13 +145,19 @@ class Story:
             input_tokens=3,
             output_tokens=2,
             model="model-1",
-            hash=made,
+            hash=b"",
             nodes=nodes,
+            cost=cost,
+            price_source=price_source,
         )
+        self.calls.append(chain.call_hash(row))
+        return replace(row, hash=self.calls[-1])
 
     def attempt(self, request: str, number: int, kind: str = "overloaded", due_at: int | None = 9_000) -> Attempt:
         """An attempt that failed, or (`kind="begun"`) an intent."""
-        return Attempt(self.run_id, self.seq, self.epoch, digest(request), 0, number, "search", kind, "busy", self.at, due_at)
+        row = Attempt(self.run_id, self.seq, self.epoch, digest(request), 0, number, "search", kind, "busy", self.at, due_at)
+        self.marks.append(chain.attempt_hash(row))
+        return row
 
     def ask_person(self, question: str = "Publish?", expires_at: int | None = None) -> Park:
         """Park and ask a person about the state."""
@@ -170,6 +177,8 @@ class Story:
     def ask_about(self, *asks: CallReview, due_at: int | None = 9_000, alert: str | None = None) -> Park:
         """Park and ask about calls."""
         head = Head(Status.WAITING, waiting_for=Waiting.REVIEW, due_at=due_at)
+        asked = [chain.question_hash(self.seq, each, json.dumps(each.decisions)) for each in asks]
+        self.marks += [mark for mark in asked if mark not in self.marks]
         return Park(self.run_id, self.seq, self.epoch, self.at, head, asks=asks, alert=alert)
 
     def decide(self, asked: CallReview, decision: str = "approve", by: str = "ann", at: int = 3_000) -> Decide:

@@ -13,7 +13,7 @@ CREATE TABLE channels (
 
 ALTER TABLE feed DROP CONSTRAINT feed_kind_known;
 
-ALTER TABLE feed ADD CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven'));
+ALTER TABLE feed ADD CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven', 'forked'));
 
 CREATE TABLE outbox (
 	event BYTEA NOT NULL,
@@ -85,11 +85,21 @@ CREATE TABLE wants (
 	CONSTRAINT fk_wanting_channel FOREIGN KEY(channel) REFERENCES channels (channel)
 );
 
+ALTER TABLE attempts ADD COLUMN hash BYTEA;
+
+ALTER TABLE call_reviews ADD COLUMN hash BYTEA;
+
+ALTER TABLE call_reviews ADD COLUMN answer_hash BYTEA;
+
 ALTER TABLE deaths ADD COLUMN state TEXT COLLATE "C";
 
 ALTER TABLE deaths ADD COLUMN error TEXT COLLATE "C";
 
 ALTER TABLE deaths ADD COLUMN call TEXT COLLATE "C";
+
+ALTER TABLE deaths ADD COLUMN hash BYTEA;
+
+ALTER TABLE reviews ADD COLUMN hash BYTEA;
 
 ALTER TABLE runs DROP CONSTRAINT waiting_known;
 
@@ -103,6 +113,14 @@ ALTER TABLE runs ADD COLUMN degraded BIGINT DEFAULT '0' NOT NULL;
 
 ALTER TABLE runs ADD COLUMN extra_steps BIGINT DEFAULT '0' NOT NULL;
 
+ALTER TABLE runs ADD COLUMN forked_from BYTEA;
+
+ALTER TABLE runs ADD COLUMN forked_step BIGINT;
+
+ALTER TABLE runs ADD COLUMN forked_by TEXT COLLATE "C";
+
+ALTER TABLE runs ADD COLUMN forked_note TEXT COLLATE "C";
+
 ALTER TABLE runs ADD CONSTRAINT run_queue CHECK (queue <> '' AND turn >= 0);
 
 ALTER TABLE runs ADD CONSTRAINT run_degraded CHECK (degraded IN (0, 1) AND extra_steps >= 0);
@@ -110,6 +128,16 @@ ALTER TABLE runs ADD CONSTRAINT run_degraded CHECK (degraded IN (0, 1) AND extra
 ALTER TABLE runs ADD CONSTRAINT waiting_known CHECK (waiting_for IN ('review', 'timer', 'retry', 'quota', 'breaker', 'limit', 'child', 'start'));
 
 ALTER TABLE runs ADD CONSTRAINT start_waits_at_start CHECK (waiting_for <> 'start' OR seq = 0);
+
+ALTER TABLE runs ADD CONSTRAINT fork_shares CHECK (length(forked_from) = 16 AND forked_step BETWEEN 0 AND seq);
+
+ALTER TABLE runs ADD CONSTRAINT fork_whole_forked_step CHECK ((forked_from IS NULL) = (forked_step IS NULL));
+
+ALTER TABLE runs ADD CONSTRAINT fork_whole_forked_by CHECK ((forked_from IS NULL) = (forked_by IS NULL));
+
+ALTER TABLE runs ADD CONSTRAINT fork_whole_forked_note CHECK ((forked_from IS NULL) = (forked_note IS NULL));
+
+ALTER TABLE snapshots ADD COLUMN hash BYTEA;
 
 CREATE INDEX ix_schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
 

@@ -16,7 +16,7 @@ CREATE TABLE new_feed (
 	idx INTEGER NOT NULL,
 	at INTEGER NOT NULL,
 	note TEXT,
-	CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven'))
+	CONSTRAINT feed_kind_known CHECK (kind IN ('started', 'transition', 'call', 'attempt', 'waiting', 'claimed', 'decided', 'alert', 'cancelled', 'dead', 'redriven', 'forked'))
 )
  STRICT;
 
@@ -103,6 +103,78 @@ CREATE TABLE wants (
  WITHOUT ROWID,
  STRICT;
 
+CREATE TABLE new_attempts (
+	no INTEGER NOT NULL,
+	run_id BLOB NOT NULL,
+	seq INTEGER NOT NULL,
+	digest BLOB NOT NULL,
+	occurrence INTEGER NOT NULL,
+	attempt INTEGER NOT NULL,
+	kind TEXT NOT NULL,
+	name TEXT NOT NULL,
+	epoch INTEGER NOT NULL,
+	at INTEGER NOT NULL,
+	due_at INTEGER,
+	hash BLOB,
+	message TEXT NOT NULL,
+	PRIMARY KEY (no),
+	CONSTRAINT attempt_numbers CHECK (attempt >= 1 AND occurrence >= 0 AND length(digest) = 32),
+	CONSTRAINT uq_attempt UNIQUE (run_id, seq, digest, occurrence, attempt, kind),
+	CONSTRAINT fk_attempt_visit FOREIGN KEY(run_id, seq) REFERENCES transitions (run_id, seq)
+)
+ STRICT;
+
+INSERT INTO new_attempts ("no", "run_id", "seq", "digest", "occurrence", "attempt", "kind", "name", "epoch", "at", "due_at", "message")
+SELECT "no", "run_id", "seq", "digest", "occurrence", "attempt", "kind", "name", "epoch", "at", "due_at", "message" FROM attempts ORDER BY rowid;
+
+DROP TABLE attempts;
+
+ALTER TABLE new_attempts RENAME TO attempts;
+
+CREATE TABLE new_call_reviews (
+	run_id BLOB NOT NULL,
+	seq INTEGER NOT NULL,
+	digest BLOB NOT NULL,
+	occurrence INTEGER NOT NULL,
+	round INTEGER NOT NULL,
+	kind TEXT NOT NULL,
+	tool TEXT NOT NULL,
+	action BLOB NOT NULL,
+	requested_at INTEGER NOT NULL,
+	remind_at INTEGER,
+	expires_at INTEGER,
+	decision TEXT,
+	decided_by TEXT,
+	decided_at INTEGER,
+	decided_epoch INTEGER,
+	note TEXT,
+	hash BLOB,
+	answer_hash BLOB,
+	decisions TEXT NOT NULL,
+	question TEXT NOT NULL,
+	arguments TEXT NOT NULL,
+	show TEXT NOT NULL,
+	answer TEXT,
+	PRIMARY KEY (run_id, seq, digest, occurrence, round),
+	CONSTRAINT call_review_kind CHECK (kind IN ('gate', 'doubt')),
+	CONSTRAINT call_review_numbers CHECK (occurrence >= 0 AND round >= 0),
+	CONSTRAINT call_review_hashes CHECK (length(digest) = 32 AND length(action) = 32),
+	CONSTRAINT call_decided_whole_decided_by CHECK ((decision IS NULL) = (decided_by IS NULL)),
+	CONSTRAINT call_decided_whole_decided_at CHECK ((decision IS NULL) = (decided_at IS NULL)),
+	CONSTRAINT call_decided_whole_decided_epoch CHECK ((decision IS NULL) = (decided_epoch IS NULL)),
+	CONSTRAINT call_decided_whole_note CHECK ((decision IS NULL) = (note IS NULL)),
+	CONSTRAINT answer_of_decision CHECK (answer IS NULL OR decision IS NOT NULL),
+	CONSTRAINT fk_call_review_visit FOREIGN KEY(run_id, seq) REFERENCES transitions (run_id, seq)
+)
+ STRICT;
+
+INSERT INTO new_call_reviews ("run_id", "seq", "digest", "occurrence", "round", "kind", "tool", "action", "requested_at", "remind_at", "expires_at", "decision", "decided_by", "decided_at", "decided_epoch", "note", "decisions", "question", "arguments", "show", "answer")
+SELECT "run_id", "seq", "digest", "occurrence", "round", "kind", "tool", "action", "requested_at", "remind_at", "expires_at", "decision", "decided_by", "decided_at", "decided_epoch", "note", "decisions", "question", "arguments", "show", "answer" FROM call_reviews ORDER BY rowid;
+
+DROP TABLE call_reviews;
+
+ALTER TABLE new_call_reviews RENAME TO call_reviews;
+
 CREATE TABLE new_deaths (
 	run_id BLOB NOT NULL,
 	seq INTEGER NOT NULL,
@@ -111,6 +183,7 @@ CREATE TABLE new_deaths (
 	state TEXT,
 	error TEXT,
 	call TEXT,
+	hash BLOB,
 	diagnosis TEXT NOT NULL,
 	PRIMARY KEY (run_id, seq, epoch),
 	CONSTRAINT fk_death_visit FOREIGN KEY(run_id, seq) REFERENCES transitions (run_id, seq)
@@ -123,6 +196,35 @@ SELECT "run_id", "seq", "epoch", "at", "diagnosis" FROM deaths ORDER BY rowid;
 DROP TABLE deaths;
 
 ALTER TABLE new_deaths RENAME TO deaths;
+
+CREATE TABLE new_reviews (
+	run_id BLOB NOT NULL,
+	seq INTEGER NOT NULL,
+	state TEXT NOT NULL,
+	requested_at INTEGER NOT NULL,
+	expires_at INTEGER,
+	decision TEXT,
+	decided_by TEXT,
+	decided_at INTEGER,
+	decided_seq INTEGER GENERATED ALWAYS AS (CASE WHEN decision IS NOT NULL THEN seq + 1 END) STORED,
+	hash BLOB,
+	events TEXT NOT NULL,
+	question TEXT NOT NULL,
+	show TEXT NOT NULL,
+	PRIMARY KEY (run_id, seq),
+	CONSTRAINT decided_whole CHECK ((decision IS NULL) = (decided_at IS NULL)),
+	CONSTRAINT decided_by_somebody CHECK (decided_by IS NULL OR decision IS NOT NULL),
+	CONSTRAINT fk_review_state FOREIGN KEY(run_id, seq, state) REFERENCES transitions (run_id, seq, target),
+	CONSTRAINT fk_decision_moved FOREIGN KEY(run_id, decided_seq) REFERENCES transitions (run_id, seq)
+)
+ STRICT;
+
+INSERT INTO new_reviews ("run_id", "seq", "state", "requested_at", "expires_at", "decision", "decided_by", "decided_at", "events", "question", "show")
+SELECT "run_id", "seq", "state", "requested_at", "expires_at", "decision", "decided_by", "decided_at", "events", "question", "show" FROM reviews ORDER BY rowid;
+
+DROP TABLE reviews;
+
+ALTER TABLE new_reviews RENAME TO reviews;
 
 CREATE TABLE new_runs (
 	no INTEGER NOT NULL,
@@ -152,6 +254,10 @@ CREATE TABLE new_runs (
 	turn INTEGER DEFAULT '0' NOT NULL,
 	degraded INTEGER DEFAULT '0' NOT NULL,
 	extra_steps INTEGER DEFAULT '0' NOT NULL,
+	forked_from BLOB,
+	forked_step INTEGER,
+	forked_by TEXT,
+	forked_note TEXT,
 	PRIMARY KEY (no),
 	CONSTRAINT run_numbers CHECK (length(run_id) = 16 AND seq >= 0 AND epoch >= 0 AND attempts >= 0),
 	CONSTRAINT run_queue CHECK (queue <> '' AND turn >= 0),
@@ -167,6 +273,10 @@ CREATE TABLE new_runs (
 	CONSTRAINT time_wakes CHECK (due_at IS NOT NULL OR waiting_for IS NULL OR waiting_for IN ('review', 'child')),
 	CONSTRAINT start_waits_at_start CHECK (waiting_for <> 'start' OR seq = 0),
 	CONSTRAINT own_parent CHECK (parent <> run_id),
+	CONSTRAINT fork_shares CHECK (length(forked_from) = 16 AND forked_step BETWEEN 0 AND seq),
+	CONSTRAINT fork_whole_forked_step CHECK ((forked_from IS NULL) = (forked_step IS NULL)),
+	CONSTRAINT fork_whole_forked_by CHECK ((forked_from IS NULL) = (forked_by IS NULL)),
+	CONSTRAINT fork_whole_forked_note CHECK ((forked_from IS NULL) = (forked_note IS NULL)),
 	CONSTRAINT fk_head FOREIGN KEY(run_id, seq, state) REFERENCES transitions (run_id, seq, target) DEFERRABLE INITIALLY DEFERRED,
 	UNIQUE (run_id),
 	FOREIGN KEY(machine) REFERENCES machines (machine),
@@ -181,11 +291,32 @@ DROP TABLE runs;
 
 ALTER TABLE new_runs RENAME TO runs;
 
+CREATE TABLE new_snapshots (
+	run_id BLOB NOT NULL,
+	seq INTEGER NOT NULL,
+	hash BLOB,
+	data TEXT NOT NULL,
+	PRIMARY KEY (run_id),
+	CONSTRAINT fk_snapshot_visit FOREIGN KEY(run_id, seq) REFERENCES transitions (run_id, seq)
+)
+ STRICT;
+
+INSERT INTO new_snapshots ("run_id", "seq", "data")
+SELECT "run_id", "seq", "data" FROM snapshots ORDER BY rowid;
+
+DROP TABLE snapshots;
+
+ALTER TABLE new_snapshots RENAME TO snapshots;
+
 CREATE INDEX ix_feed_run ON feed (run_id, pos);
 
 CREATE INDEX ix_schedules_next ON schedules (next_at) WHERE next_at IS NOT NULL;
 
 CREATE INDEX ix_deliveries_due ON deliveries (channel, due_at) WHERE due_at IS NOT NULL;
+
+CREATE INDEX ix_call_reviews_open ON call_reviews (run_id, seq) WHERE decision IS NULL;
+
+CREATE INDEX ix_reviews_open ON reviews (run_id, seq) WHERE decision IS NULL;
 
 CREATE INDEX ix_runs_dead ON runs (machine, finished_at) WHERE status = 'dead';
 
