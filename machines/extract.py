@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from statecraft import (
     Append,
@@ -240,7 +240,7 @@ def listed(found: Surveyed, known: set[str]) -> Listed | NothingNew:
 # --- the states ------------------------------------------------------------------------------------------------------
 
 extract = Machine(
-    "extract", data=Batch, version="1", max_steps=60, deadline=days(7), budget=Budget(tokens=600_000, warn_at=0.8)
+    "extract", data=Batch, version="1", max_steps=60, deadline=days(7), budget=Budget(tokens=600_000, calls=3_000, warn_at=0.8)
 )
 
 
@@ -297,15 +297,14 @@ async def human_review(run: Run[Batch]) -> Ask[Approved | Rejected | Modified]:
     """Show the doubtful rows with what is wrong and what the documents say."""
     data = run.data
     doubtful = [row for row in data.rows if row.doubtful]
-    shown = {
-        "rows": [shown_row(row) for row in doubtful],
-        "sure": len(data.rows) - len(doubtful),
-        "notes": data.notes,
-        "unread": [f"{unread.name}: {unread.reason}" for unread in data.unread],
-        "left": [f"{unread.name}: {unread.reason}" for unread in data.left],
-    }
-    count = f"{len(doubtful)} rows are" if len(doubtful) > 1 else "One row is"
-    return Ask(f"{count} not sure enough to be written unseen. Write them as they stand?", show=shown)
+    shown: dict[str, object] = {row.id: shown_row(row) for row in doubtful}
+    shown["sure"] = f"{len(data.rows) - len(doubtful)} other rows"
+    for name, files in (("unread", data.unread), ("left", data.left)):
+        shown |= {name: [f"{each.name}: {each.reason}" for each in files]} if files else {}
+    shown |= {"notes": data.notes} if data.notes else {}
+    many = len(doubtful) > 1
+    count, them = (f"{len(doubtful)} rows are", "them as they stand") if many else ("One row is", "it as it stands")
+    return Ask(f"{count} not sure enough to be written unseen. Write {them}?", show=shown)
 
 
 @extract.state(timeout=minutes(5), tools=[write])
@@ -317,15 +316,14 @@ async def writing(run: Run[Batch]) -> Written:
     return Written(written=stored.rows, elsewhere=[names[document] for document in stored.elsewhere], left=undecided)
 
 
-def shown_row(row: Row) -> dict[str, object]:
-    """A row as the reviewer sees it."""
-    fields: dict[str, str] = {}
+def shown_row(row: Row) -> list[str]:
+    """A row as the reviewer sees it: what is wrong with it, then each value with the words it was taken from."""
+    lines = [f"WRONG {problem}" for problem in row.problems]
     for name in NAMES:
         field = row.invoice.field(name)
-        said = f"{field.confidence:g}, from {plain(field.quote)!r}" if field.value else "not found"
-        fields[name] = f"{field.value} ({'corrected' if name in row.corrected else said})".strip()
-    lines = [f"{line.description}: {line.amount}" for line in row.invoice.lines]
-    return {"row": row.id, "problems": row.problems, "confidence": row.confidence, **fields, "lines": lines}
+        said = f"{field.confidence:.0%} sure, from {plain(field.quote)!r}" if field.value else "not found"
+        lines.append(f"{name}: {field.value} ({'corrected' if name in row.corrected else said})".replace(":  ", ": "))
+    return lines + [f"line {at}: {line.description}, {line.amount}" for at, line in enumerate(row.invoice.lines, 1)]
 
 
 complete = extract.final("complete", ok=True)

@@ -109,7 +109,7 @@ def checked(row: Row, pieces: Sequence[str]) -> Row:
 # --- the states ----------------------------------------------------------------------------------------------------------
 
 document = Machine(
-    "document", data=Paper, version="1", max_steps=12, deadline=minutes(30), budget=Budget(tokens=150_000, warn_at=0.6)
+    "document", data=Paper, version="1", max_steps=12, deadline=minutes(30), budget=Budget(tokens=150_000, calls=200, warn_at=0.6)
 )
 
 

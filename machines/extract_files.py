@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from glob import has_magic
+from glob import escape, has_magic
 from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
@@ -75,7 +75,7 @@ def survey(folder: str) -> Surveyed:
         os.scandir(root).close()
         names = list(islice(_names(root, pattern), MOST_FILES * 10))
     except (OSError, ValueError) as error:
-        return Surveyed(problem=f"{folder or root} cannot be read: {error}")
+        return Surveyed(problem=f"{folder or root} cannot be read: {_said(error)}")
     found = Surveyed(left=names[MOST_FILES:])
     for name in names[:MOST_FILES]:
         try:
@@ -105,10 +105,12 @@ def place(folder: str) -> tuple[Path, str]:
     if not folder:
         return SHIPPED, "**/*"
     path = Path(folder)
+    if path.exists():
+        return (path, "**/*") if path.is_dir() else (path.parent, escape(path.name))
     plain = next((index for index, part in enumerate(path.parts) if has_magic(part)), None)
     if plain is not None:
         return Path(*path.parts[:plain]), str(Path(*path.parts[plain:]))
-    return (path, "**/*") if path.is_dir() else (path.parent, path.name)
+    return path, "**/*"
 
 
 def pieces(text: str) -> list[str]:
@@ -209,22 +211,24 @@ def html_text(markup: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-class _Page(HTMLParser):
-    _BLOCKS = frozenset("address article br div dd dl dt footer h1 h2 h3 h4 h5 h6 header hr li main p section table tr ul".split())
-    _HIDDEN = frozenset(("script", "style", "template", "title"))
+_BLOCK_NAMES = "address article br div dd dl dt footer h1 h2 h3 h4 h5 h6 header hr li main p section table tr ul"
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
+_HIDDEN = frozenset(("script", "style", "template", "title"))
 
+
+class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
         self._hidden = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._hidden += tag in self._HIDDEN
-        self.parts.append("\n" if tag in self._BLOCKS else "")
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        self._hidden += tag in _HIDDEN
+        self.parts.append("\n" if tag in _BLOCKS else "")
 
     def handle_endtag(self, tag: str) -> None:
-        self._hidden = max(0, self._hidden - (tag in self._HIDDEN))
-        self.parts.append("\n" if tag in self._BLOCKS else "\t" if tag in {"td", "th"} else "")
+        self._hidden = max(0, self._hidden - (tag in _HIDDEN))
+        self.parts.append("\n" if tag in _BLOCKS else "\t" if tag in {"td", "th"} else "")
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:

@@ -21,37 +21,41 @@ LABELLED, GUESSED, AMBIGUOUS = 0.95, 0.8, 0.6
 """How sure it is of what stands behind a label, of what probably is meant, and of what may mean several things."""
 
 _NUMBER = re.compile(
-    r"\b(?:invoice|receipt|rechnung|rechnungs|quittung)s?[ -]*(?:no\.?|number|nr\.?|nummer|#)[ :\t|*]*([A-Z0-9][\w./-]*\d)", re.I
+    r"\b(?:invoice|receipt|rechnung|rechnungs|quittung)s?[ -]*(?:no\.?|number|nr\.?|nummer|#)[ :\t|*]*([A-Z0-9][\w./-]*\d)",
+    re.IGNORECASE,
 )
-_SUPPLIER = re.compile(r"^(?:supplier|seller|lieferant)[ \t]*:[ \t]*(.+)$", re.I)
-_NET = re.compile(r"\b(?:net(?: amount| total)?|sub-?total|netto(?:betrag|summe)?|zwischensumme)\b", re.I)
-_TAX = re.compile(r"\b(?:vat|sales tax|tax|mwst|ust|umsatzsteuer|mehrwertsteuer)\b", re.I)
-_UNTAXED = re.compile(r"\b(?:keine (?:umsatz|mehrwert)steuer|no (?:vat|sales tax)|vat exempt)\b", re.I)
-_ANY_TOTAL = re.compile(r"total|summe|gesamt", re.I)
-_TOTAL = re.compile(r"\b(?:grand total|total|amount due|gesamtbetrag|gesamtsumme|gesamt|rechnungsbetrag|zu zahlen)\b", re.I)
+_SUPPLIER = re.compile(r"^(?:supplier|seller|lieferant)[ \t]*:[ \t]*(.+)$", re.IGNORECASE)
+_NET = re.compile(r"\b(?:net(?: amount| total)?|sub-?total|netto(?:betrag|summe)?|zwischensumme)\b", re.IGNORECASE)
+_TAX = re.compile(r"\b(?:vat|sales tax|tax|mwst|ust|umsatzsteuer|mehrwertsteuer)\b", re.IGNORECASE)
+_UNTAXED = re.compile(r"\b(?:keine (?:umsatz|mehrwert)steuer|no (?:vat|sales tax)|vat exempt)\b", re.IGNORECASE)
+_ANY_TOTAL = re.compile(r"total|summe|gesamt", re.IGNORECASE)
+_TOTAL = re.compile(
+    r"\b(?:grand total|total|amount due|gesamtbetrag|gesamtsumme|gesamt|rechnungsbetrag|zu zahlen)\b", re.IGNORECASE
+)
 _LINE = re.compile(
     r"^(.*[^\W\d_].*?)[\s|]+(?:€|£|\$|EUR|USD|GBP|CHF)? ?(-?(?:\d{1,3}(?:[., ]\d{3})+|\d+)[.,]\d{2})"
     r"[ \t]*(?:€|£|EUR|USD|GBP|CHF)?[ \t]*\|?$"
 )
-_NO_LINE = re.compile(r"\b(?:iban|due|date|datum|fällig|paid|bezahlt|page|seite|carried forward|übertrag)\b", re.I)
+_NO_LINE = re.compile(r"\b(?:iban|due|date|datum|fällig|paid|bezahlt|page|seite|carried forward|übertrag)\b", re.IGNORECASE)
 _CURRENCIES = (
     (re.compile(r"\b(EUR|USD|GBP|CHF)\b"), "", LABELLED),
     (re.compile(r"(€)"), "EUR", LABELLED),
     (re.compile(r"(£)"), "GBP", LABELLED),
     (re.compile(r"(\$)"), "USD", AMBIGUOUS),
 )
-_MONTHS = (
-    "january|januar february|februar march|märz april may|mai june|juni july|juli august september october|oktober november "
-    "december|dezember"
-).split()
+_MONTH_NAMES = """
+january|januar february|februar march|märz april may|mai june|juni july|juli august september october|oktober november
+december|dezember
+"""
+_MONTHS = _MONTH_NAMES.split()
 _MONTH = "|".join(_MONTHS)
 _DATES = (
     re.compile(r"\b(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})\b"),
     re.compile(r"\b(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})\b"),
-    re.compile(rf"\b(?P<d>\d{{1,2}})\.? (?P<m>{_MONTH}) (?P<y>\d{{4}})\b", re.I),
-    re.compile(rf"\b(?P<m>{_MONTH}) (?P<d>\d{{1,2}}), (?P<y>\d{{4}})\b", re.I),
+    re.compile(rf"\b(?P<d>\d{{1,2}})\.? (?P<m>{_MONTH}) (?P<y>\d{{4}})\b", re.IGNORECASE),
+    re.compile(rf"\b(?P<m>{_MONTH}) (?P<d>\d{{1,2}}), (?P<y>\d{{4}})\b", re.IGNORECASE),
 )
-_ODD_DATE = re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)(?: of)? (?P<m>{_MONTH}),? (?P<y>\d{{4}})\b", re.I)
+_ODD_DATE = re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)(?: of)? (?P<m>{_MONTH}),? (?P<y>\d{{4}})\b", re.IGNORECASE)
 
 
 class OfflineExtraction:

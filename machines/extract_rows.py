@@ -17,7 +17,8 @@ SURE = 0.75
 """Confidence from which a field needs no person."""
 Name = Literal["number", "supplier", "date", "currency", "net", "tax", "total"]
 NAMES: tuple[Name, ...] = ("number", "supplier", "date", "currency", "net", "tax", "total")
-CURRENCIES = frozenset("AUD BRL CAD CHF CNY CZK DKK EUR GBP HUF INR JPY KRW MXN NOK NZD PLN SEK SGD TRY USD ZAR".split())
+_KNOWN = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HUF INR JPY KRW MXN NOK NZD PLN SEK SGD TRY USD ZAR"
+CURRENCIES = frozenset(_KNOWN.split())
 SEALED = "\u2039"
 """Stands for `<` where a document contains a tag of our prompts, so that no text can pretend to be another part."""
 _LARGEST = Decimal("1e12")
@@ -221,9 +222,7 @@ def quote_problems(invoice: Invoice, text: str) -> list[str]:
     """Quotes that are not in the document: what they stand for may be made up. And values that no words stand for."""
     whole = plain(text)
     problems: list[str] = []
-    parts = [(name, invoice.field(name).value, invoice.field(name).quote) for name in NAMES]
-    parts += [(f"lines.{number}", line.amount, line.quote) for number, line in enumerate(invoice.lines, 1)]
-    for name, value, quote in parts:
+    for name, value, quote in _parts(invoice, NAMES):
         if value and not quote.strip():
             problems.append(f"{name}: {value!r} is given without a quote")
         elif value and plain(quote) not in whole:
@@ -249,13 +248,17 @@ def value_problems(invoice: Invoice) -> list[str]:
 
 def amount_problems(invoice: Invoice) -> list[str]:
     """Amounts whose digits are not in their quote."""
-    parts = [(name, invoice.field(name).value, invoice.field(name).quote) for name in ("net", "tax", "total")]
-    parts += [(f"lines.{number}", line.amount, line.quote) for number, line in enumerate(invoice.lines, 1)]
     return [
         f"{name}: the quote {quote!r} does not say {value}"
-        for name, value, quote in parts
+        for name, value, quote in _parts(invoice, ("net", "tax", "total"))
         if value and Decimal(value) and quote.strip() and _digits(value) not in {_digits(part) for part in amounts_in(quote)}
     ]
+
+
+def _parts(invoice: Invoice, names: Sequence[Name]) -> list[tuple[str, str, str]]:
+    """Name, value and quote of some fields, and of all lines."""
+    fields = [(str(name), invoice.field(name).value, invoice.field(name).quote) for name in names]
+    return fields + [(f"lines.{number}", line.amount, line.quote) for number, line in enumerate(invoice.lines, 1)]
 
 
 def amounts_in(text: str) -> list[str]:

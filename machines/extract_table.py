@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from statecraft import CallInfo, tool
 
-from .extract_rows import Row  # noqa: TID252
+from .extract_rows import NAMES, Row  # noqa: TID252
 
 _AT_MOST = timedelta(seconds=60)
 _BUSY = 20.0
@@ -105,11 +105,9 @@ def write(info: CallInfo, database: str, table: str, documents: list[Done]) -> S
 def _insert(db: sqlite3.Connection, table: str, info: CallInfo, rows: Sequence[Row]) -> None:
     for row in rows:
         invoice, by = row.invoice, "person" if row.accepted or row.corrected else "code"
-        db.execute(
-            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (info.run_id, row.document, row.record, row.file, invoice.number.value, invoice.supplier.value, invoice.date.value)
-            + (invoice.currency.value, invoice.net.value, invoice.tax.value, invoice.total.value, row.confidence, by, info.key),
-        )
+        values = (invoice.field(name).value for name in NAMES)
+        whole = (info.run_id, row.document, row.record, row.file, *values, row.confidence, by, info.key)
+        db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(whole))})", whole)  # noqa: S608
         lines = [(row.document, row.record, at, line.description, line.amount) for at, line in enumerate(invoice.lines, 1)]
         db.executemany(f"INSERT INTO {table}_lines VALUES (?, ?, ?, ?, ?)", lines)  # noqa: S608
 
