@@ -48,6 +48,9 @@ BATCH = 10
 AT_ONCE = 4
 """Documents that are read side by side."""
 REVIEWS = 6
+"""How often rows are checked, and so how often a person is asked, at most."""
+LINES = 15
+"""Lines of an invoice that a reviewer is shown."""
 
 
 # --- what a run knows ------------------------------------------------------------------------------------------------
@@ -323,7 +326,8 @@ def shown_row(row: Row) -> list[str]:
         field = row.invoice.field(name)
         said = f"{field.confidence:.0%} sure, from {plain(field.quote)!r}" if field.value else "not found"
         lines.append(f"{name}: {field.value} ({'corrected' if name in row.corrected else said})".replace(":  ", ": "))
-    return lines + [f"line {at}: {line.description}, {line.amount}" for at, line in enumerate(row.invoice.lines, 1)]
+    items = [f"line {at}: {line.description}, {line.amount}" for at, line in enumerate(row.invoice.lines, 1)]
+    return lines + (items if len(items) <= LINES else [*items[:LINES], f"and {len(items) - LINES} more lines"])
 
 
 complete = extract.final("complete", ok=True)
