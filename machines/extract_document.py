@@ -127,7 +127,7 @@ async def asking(run: Run[Paper]) -> Answered:
 
     async def one(part: int) -> Findings:
         prompt = take(data.file, part, parts, data.pieces[part - 1], data.rows, SURE)
-        return await run.llm.ask(prompt, output=Findings, system=SYSTEM, model=data.model or None, max_tokens=4096)
+        return await run.llm.ask(prompt, output=Findings, system=SYSTEM, model=data.model or None, max_tokens=6_000)
 
     found = await run.map(one, range(1, parts + 1), concurrency=4)
     rows = [

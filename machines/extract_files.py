@@ -24,9 +24,9 @@ MOST_BYTES = 100_000
 """A larger file is not read."""
 MOST_FILES = 200
 """Files looked at in one run; the rest is left for another."""
-PIECE = 6_000
+PIECE = 4_000
 """Characters of a piece of a long document."""
-OVERLAP = 600
+OVERLAP = 400
 """Characters that two neighbouring pieces share, so that nothing is cut in every piece."""
 SHIPPED = Path(__file__).with_name("documents")
 """Documents to try it with."""
@@ -114,13 +114,14 @@ def place(folder: str) -> tuple[Path, str]:
 
 
 def pieces(text: str) -> list[str]:
-    """A text in pieces of at most `PIECE` characters, each beginning with the end of the one before it."""
+    """A text in pieces of at most `PIECE` characters, cut between lines, each beginning with the last lines of the one before."""
     found: list[str] = []
     start = 0
     while len(text) - start > PIECE:
         end = max(text.rfind("\n", start + PIECE // 2, start + PIECE), start + PIECE // 2)
         found.append(text[start:end])
-        start = max(end - OVERLAP, start + 1)
+        line = text.find("\n", end - OVERLAP, end) + 1
+        start = line or end - OVERLAP
     return [*found, text[start:]]
 
 

@@ -46,6 +46,7 @@ class Story:
         if run.status is Status.WAITING:
             await runtime.send(run.id, Approved(), by="ann")
             run = await runtime.wait(run.id)
+        assert (await runtime.data(run.id, Batch)).written == 2
         assert (await runtime.replay(run.id)).agrees
         return run.state
 
