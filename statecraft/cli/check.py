@@ -47,12 +47,17 @@ class Report:
 @click.command(cls=Verb)
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
+@click.option("--against", metavar="URL", help="Could the runs in flight in this database go on under TARGET?")
 @click.pass_obj
-def check(session: Session, targets: tuple[str, ...], *, strict: bool) -> Exit:
+def check(session: Session, targets: tuple[str, ...], *, strict: bool, against: str | None) -> Exit:
     """Check the definition of each TARGET: every finding, with its fix. Without TARGET, check this environment.
 
     A TARGET without a machine's name stands for all machines in the file. Exit code 1 if something is wrong.
     """
+    if against is not None:
+        from statecraft.cli.against import check_against
+
+        return check_against(session, targets, against)
     return check_machines(session, targets, strict=strict) if targets else check_environment(session)
 
 

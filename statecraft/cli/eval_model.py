@@ -33,8 +33,11 @@ class Found:
 
     def hook(self, name: str) -> Callable[[], LLM] | None:
         """The function `name()` of the suite's module or of its machine's."""
-        found = (getattr(module, name, None) for module in self.modules)
-        return next((each for each in found if callable(each)), None)
+        for module in self.modules:
+            found: Any = getattr(module, name, None)
+            if callable(found):
+                return found  # type: ignore[no-any-return]  # what it answers is looked at by _model
+        return None
 
     def settings(self) -> Settings:
         """The `settings` of either module, so that a machine's gates hold here too; else the default."""

@@ -7,6 +7,7 @@ from statecraft.clock import Clock
 from statecraft.engine.fit import merged
 from statecraft.engine.held import Held, hold
 from statecraft.engine.migrating import Bring
+from statecraft.engine.migrating import write as migrated
 from statecraft.engine.step import transition
 from statecraft.errors import AlreadyDecided, Fenced, IllegalEvent, NotWaiting, RunClosed, RunHeld
 from statecraft.machine.definition import Definition, Refusal
@@ -44,7 +45,7 @@ async def decide(
     row = transition(held, move, payload, now, by)
     try:
         if migrating is not None:
-            await store.submit(migrating.write)
+            await migrated(store, migrating)
         await store.submit(port.Move(row, head, decision=True))
     except Fenced:
         raise await _lost(store, held, event) from None

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from statecraft import trace
 from statecraft.calls.classify import said
 from statecraft.clock import Clock
 from statecraft.engine.jsonable import stored
@@ -73,11 +74,19 @@ async def prepare(
     return Migrating(port.Migrate(link, text, held, events, charges), after)
 
 
+async def write(store: port.Store, migrating: Migrating) -> None:
+    """Make it durable, and report it. Raises `Fenced` if the run moved, or came into other hands, since it was prepared."""
+    await store.submit(migrating.write)
+    run, link = migrating.loaded.run, migrating.write.transition
+    trace.emit("run.migrated", {"run_id": run.id, "machine_name": run.machine, "state": link.source, "target": link.target})
+
+
 def mismatch(run: RunRecord, spec: str, definition: Definition) -> VersionMismatch:
     """Why a run of that stored definition cannot go on under the one at hand, which declares no migration for it."""
+    differs = difference(spec, definition.spec) or "its rows lead elsewhere"
     return VersionMismatch(
         f"run {run.id} was started by {run.machine} version {run.version}, which differs from the one at hand "
-        f"(version {definition.version}): {difference(spec, definition.spec)}. Run it with the code that started it, or declare "
+        f"(version {definition.version}): {differs}. Run it with the code that started it, or declare "
         f"Migration(since={run.fingerprint[:12]!r}, ...)"
     )
 

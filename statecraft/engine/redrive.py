@@ -16,6 +16,7 @@ from statecraft.engine.fit import merged
 from statecraft.engine.held import Held, hold
 from statecraft.engine.limits import limit, overrun
 from statecraft.engine.migrating import Bring, Migrating
+from statecraft.engine.migrating import write as migrated
 from statecraft.engine.step import transition
 from statecraft.errors import ConfigError, ErrorKind, IllegalEvent, NotDead, StatecraftError, WouldDieAgain
 from statecraft.letters import DeadLetter
@@ -62,7 +63,7 @@ async def redrive(
     `prepare` and `port.Redrive` say; then nothing was written."""
     migrating, write = await prepare(store, clock, definition, run_id, wish, bring)
     if migrating is not None:
-        await store.submit(migrating.write)
+        await migrated(store, migrating)
     await store.submit(write)
     told = {"run_id": run_id.hex(), "machine_name": definition.name, "by": wish.by, "note": wish.note}
     trace.emit("run.redriven", told)

@@ -67,8 +67,8 @@ def fingerprint(spec: Mapping[str, Json], edges: Sequence[tuple[str, str, str]])
         "format": _FORMAT,
         "edges": [list(edge) for edge in edges],
         "states": [{key: value for key, value in state.items() if key != "doc"} for state in spec["states"]],
-        "data": _without_prose(spec["data"]),
-        "events": {name: _without_prose(schema) for name, schema in spec["events"].items()},
+        "data": without_prose(spec["data"]),
+        "events": {name: without_prose(schema) for name, schema in spec["events"].items()},
     }
     counted.pop("wider", None)  # It only explains: the edges say what follows from it.
     return hashlib.sha256(canonical(counted).encode()).hexdigest()
@@ -102,18 +102,18 @@ def _state(state: DeclaredState) -> dict[str, Json]:
     return found if state.budget is None else {**found, "budget": state.budget.described()}
 
 
-def _without_prose(schema: Any) -> Json:
+def without_prose(schema: Any) -> Json:
     """A JSON schema without its texts. Keys under `properties` and `$defs` are names and stay, whatever they are."""
     if isinstance(schema, list):
-        return [_without_prose(item) for item in schema]
+        return [without_prose(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     kept: dict[str, Json] = {}
     for key, value in schema.items():
         if key in _NAMED:
-            kept[key] = {name: _without_prose(item) for name, item in value.items()}
+            kept[key] = {name: without_prose(item) for name, item in value.items()}
         elif key in {"default", "const", "enum"}:
             kept[key] = value
         elif key not in _PROSE:
-            kept[key] = _without_prose(value)
+            kept[key] = without_prose(value)
     return kept

@@ -10,7 +10,7 @@ answers to questions, questions of review states, snapshots and deaths have a ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 GENESIS = b"\0" * 32
@@ -106,7 +106,7 @@ def link(
     guards: str,
     actor: str | None,
     calls: Sequence[bytes],
-    marks: Iterable[bytes] = (),
+    marks: Sequence[bytes] = (),
 ) -> bytes:
     """The hash of one transition: `previous` is the hash of transition seq - 1 (the `origin` for the start), `calls` the
     hashes of the calls of the visit it ends, by index, `marks` those of its attempts and questions."""
@@ -114,7 +114,8 @@ def link(
     lengths = f"{len(source)},{len(event)},{len(target)},{len(payload)},{len(guards)},{-1 if actor is None else len(actor)}"
     numbers = f"{seq},{machine},{epoch},{at},{len(calls)},{lengths}"
     facts = f"{numbers}|{source}{event}{target}{payload}{guards}{actor or ''}"
-    return hashlib.sha256(b"".join((previous, run_id, facts.encode(), *calls, *sorted(marks)))).digest()
+    left = (*calls, *sorted(marks)) if marks else calls
+    return hashlib.sha256(b"".join((previous, run_id, facts.encode(), *left))).digest()
 
 
 def message_hash(parent: bytes | None, body: str) -> bytes:

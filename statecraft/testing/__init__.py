@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from statecraft.machine.covering import Path
     from statecraft.testing.clock import ManualClock
     from statecraft.testing.crash import KillAt, PointCounter
+    from statecraft.testing.crash_matrix import CrashReport, crash_everywhere
     from statecraft.testing.driving import Driven, drive
     from statecraft.testing.fixtures import MakeAPI, MakeLLM, MakeRuntime
     from statecraft.testing.messages_api import EXPECTED, SCENARIOS, FakeMessagesAPI, Outage, answer, failure, in_turn, says
@@ -27,6 +28,7 @@ _HOME = {
     "statecraft.machine.covering": "Path",
     "statecraft.testing.clock": "ManualClock",
     "statecraft.testing.crash": "KillAt PointCounter",
+    "statecraft.testing.crash_matrix": "CrashReport crash_everywhere",
     "statecraft.testing.driving": "Driven drive",
     "statecraft.testing.fixtures": "MakeAPI MakeLLM MakeRuntime",
     "statecraft.testing.messages_api": "EXPECTED SCENARIOS FakeMessagesAPI Outage answer failure in_turn says",
@@ -41,6 +43,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.
 __all__ = [
     "EXPECTED",
     "SCENARIOS",
+    "CrashReport",
     "Driven",
     "FakeMessagesAPI",
     "KillAt",
@@ -58,6 +61,7 @@ __all__ = [
     "TakenPath",
     "answer",
     "assert_path",
+    "crash_everywhere",
     "drive",
     "failure",
     "in_turn",

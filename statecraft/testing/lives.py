@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,13 +20,14 @@ from statecraft.errors import RunClosed, RunHeld, StoreError, StoreUnavailable
 from statecraft.ids import RandomIds
 from statecraft.records import RunFilter, RunRecord, Waiting
 from statecraft.runtime import Runtime
-from statecraft.store import database_of
+from statecraft.store import database_of, schema
 from statecraft.store.database import Database
 from statecraft.store.sql import SqlStore
 from statecraft.store.sqlite import Sqlite, Target
 from statecraft.testing.clock import LeapingClock, ManualClock
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Runtime)
 
 LONG = timedelta(days=300)
 """No lease ends and no poller looks around by itself: only what the run does makes commits."""
@@ -36,8 +37,9 @@ TIMED = frozenset({Waiting.TIMER, Waiting.RETRY, Waiting.QUOTA, Waiting.BREAKER,
 
 
 def unhurried(settings: Settings | None) -> Settings:
-    """The settings, for lives whose time stands still. It is never a run's own fault here that its process dies."""
-    return replace(settings or Settings(), lease=LONG, poll=LONG, poison=_MOST)
+    """The settings, for lives whose time stands still and which look after nothing but their own run. It is never a run's
+    own fault here that its process dies."""
+    return replace(settings or Settings(), lease=LONG, poll=LONG, poison=_MOST, take="own")
 
 
 class Death(BaseException):
@@ -97,10 +99,13 @@ class Ground:
 
     url: str = "sqlite://"
     clock: LeapingClock = field(default_factory=LeapingClock)
+    shared: bool = False
+    """Whether there may be other runs in the database."""
     hangs: float = 30.0
     """Real seconds after which a life that neither dies nor ends is a failure."""
 
     def __post_init__(self) -> None:
+        self._made = False
         self._kept = _Kept(Target(None)) if self.url == "sqlite://" else None
 
     def database(self) -> Database:
@@ -111,6 +116,20 @@ class Ground:
         """A store of its own for one life."""
         return SqlStore(self.database(), probe=probe)
 
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Any]:
+        """A connection to read by, for a `with` block. A database that is not there yet is made first."""
+        database = self.database()
+        try:
+            if not self._made:
+                link = schema.prepare(database, bring_up=True)
+                link.close()
+                self._made = True
+            with database.reader() as sql:
+                yield sql
+        finally:
+            database.dispose()
+
     def close(self) -> None:
         """Forget a database in memory."""
         if self._kept is not None:
@@ -118,9 +137,7 @@ class Ground:
 
     # --- one life ----------------------------------------------------------------------------------------------------
 
-    def live(
-        self, probe: Dying, open_runtime: Callable[[SqlStore], Runtime], story: Callable[[Runtime], Awaitable[T]]
-    ) -> T | None:
+    def live(self, probe: Dying, open_runtime: Callable[[SqlStore], R], story: Callable[[R], Awaitable[T]]) -> T | None:
         """What the story answers, or None if the process died first. Raises `AssertionError` if it does neither."""
 
         async def tell() -> T:
@@ -161,9 +178,10 @@ async def family(runtime: Runtime, run: RunRecord) -> list[RunRecord]:
     return found
 
 
-async def take_over(runtime: Runtime, run: RunRecord) -> None:
-    """Go on with everything that an earlier life held."""
+async def take_over(runtime: Runtime, run: RunRecord, look_after: Callable[[str], object]) -> None:
+    """Go on with everything that an earlier life held, and look after what waits."""
     for each in await family(runtime, run):
+        look_after(each.id)
         if each.owner not in (None, runtime.owner):
             with contextlib.suppress(RunClosed):
                 await runtime.resume(each.id, force=True)

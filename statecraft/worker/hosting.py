@@ -6,11 +6,9 @@ What other releases of a machine registered is looked for while the worker runs,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from statecraft import trace
 from statecraft.clock import Clock
-from statecraft.engine.migrating import Migrating, hosts, mismatch, prepare
+from statecraft.engine.migrating import Migrating, hosts, mismatch, prepare, write
 from statecraft.machine.definition import Definition
 from statecraft.records import RunRecord
 from statecraft.store import port
@@ -65,12 +63,5 @@ class Hosting:
         if known is not None:
             return known, loaded
         definition, move = await self.prepared(loaded, held=True)
-        await self._store.submit(move.write)
-        tell(move)
-        return definition, replace(move.loaded)
-
-
-def tell(move: Migrating) -> None:
-    """Report a migration that was written."""
-    run, link = move.loaded.run, move.write.transition
-    trace.emit("run.migrated", {"run_id": run.id, "machine_name": run.machine, "state": link.source, "target": link.target})
+        await write(self._store, move)
+        return definition, move.loaded

@@ -71,6 +71,7 @@ def test_a_run_is_rewound_with_other_data_and_compared(run: str) -> None:
     assert "(ends before)" in cli("diff", f"{run}:1", f"{run}:2").stdout
 
 
+@pytest.mark.slow
 def test_a_fork_that_is_only_recorded_is_run_later(run: str) -> None:
     made = cli("fork", run, "--at", "0", "--detach", "--json", *TRIP)
     fork = fields(made)["run"]
@@ -78,6 +79,7 @@ def test_a_fork_that_is_only_recorded_is_run_later(run: str) -> None:
     assert cli("resume", fork["id"], *TRIP).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_fork_says_where_and_of_what(run: str) -> None:
     for words, code, said in (
         ((), 2, "either --at STEP or --rewind STATE"),

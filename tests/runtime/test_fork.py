@@ -17,11 +17,11 @@ from tests.runtime.trips import Agency, Fine, Forgive, Other, Trip, gone, play, 
 Story = Callable[[Agency, Runtime, Machine[Trip]], Awaitable[None]]
 
 
-def trip(url: str, story: Story, **bounds: Any) -> None:
-    """Run a story with one runtime."""
+def trip(story: Story, **bounds: Any) -> None:
+    """Run a story with one runtime, whose database need not outlive it."""
 
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         machine = agency.trips(**bounds)
         async with agency.open(machine) as rt:
             await story(agency, rt, machine)
@@ -29,7 +29,7 @@ def trip(url: str, story: Story, **bounds: Any) -> None:
     play(go)
 
 
-def test_a_fork_goes_on_from_its_step_and_what_was_called_before_is_not_called_again(url: str) -> None:
+def test_a_fork_goes_on_from_its_step_and_what_was_called_before_is_not_called_again() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         before, seen = await rt.history(run.id), list(agency.done)
@@ -46,10 +46,10 @@ def test_a_fork_goes_on_from_its_step_and_what_was_called_before_is_not_called_a
         assert await rt.history(run.id) == before
         await sound(rt, run, fork)
 
-    trip(url, story)
+    trip(story)
 
 
-def test_a_once_call_of_the_visit_that_is_begun_anew_is_made_again_under_another_key(url: str) -> None:
+def test_a_once_call_of_the_visit_that_is_begun_anew_is_made_again_under_another_key() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         fork = await rt.wait((await rt.fork(run.id, at=4)).id)
@@ -58,10 +58,10 @@ def test_a_once_call_of_the_visit_that_is_begun_anew_is_made_again_under_another
         assert len(set(agency.keys)) == 2
         await sound(rt, fork)
 
-    trip(url, story)
+    trip(story)
 
 
-def test_other_data_is_one_move_of_its_own(url: str) -> None:
+def test_other_data_is_one_move_of_its_own() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         fork = await rt.wait((await rt.fork(run.id, at=0, data={"city": "lima"}, by="bob")).id)
@@ -78,10 +78,10 @@ def test_other_data_is_one_move_of_its_own(url: str) -> None:
         assert agency.done[-1] == "pay walk"
         await sound(rt, fork, whole)
 
-    trip(url, story)
+    trip(story)
 
 
-def test_data_that_does_not_fit_is_refused(url: str) -> None:
+def test_data_that_does_not_fit_is_refused() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await waiting(rt, machine)
         for data in ({"town": "rome"}, {"notes": 7}, Data()):
@@ -89,10 +89,11 @@ def test_data_that_does_not_fit_is_refused(url: str) -> None:
                 await rt.fork(run.id, at=0, data=data)
         assert len(await rt.runs()) == 1
 
-    trip(url, story)
+    trip(story)
 
 
-def test_a_fork_of_a_fork_of_a_fork_holds(url: str) -> None:
+@pytest.mark.slow
+def test_a_fork_of_a_fork_of_a_fork_holds() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         one = await waiting(rt, machine)
         two = await rt.wait((await rt.fork(one.id, at=1, data={"plan": "walk"})).id)
@@ -106,10 +107,10 @@ def test_a_fork_of_a_fork_of_a_fork_holds(url: str) -> None:
         assert agency.done[-1] == "pay walk"
         await sound(rt, one, two, three, four)
 
-    trip(url, story)
+    trip(story)
 
 
-def test_an_end_cannot_be_forked_and_what_is_no_step_neither(url: str) -> None:
+def test_an_end_cannot_be_forked_and_what_is_no_step_neither() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         with pytest.raises(RunClosed, match=r"had ended in gone at step 5.*0 to 4"):
@@ -120,10 +121,11 @@ def test_an_end_cannot_be_forked_and_what_is_no_step_neither(url: str) -> None:
         with pytest.raises(NotFound):
             await rt.fork("00" * 16, at=0)
 
-    trip(url, story)
+    trip(story)
 
 
-def test_runs_that_are_dead_cancelled_or_held_can_be_forked(url: str) -> None:
+@pytest.mark.slow
+def test_runs_that_are_dead_cancelled_or_held_can_be_forked() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         agency.closed = True
         dying = await waiting(rt, machine)
@@ -143,14 +145,14 @@ def test_runs_that_are_dead_cancelled_or_held_can_be_forked(url: str) -> None:
         assert (fork.status, fork.owner) == ("ready", None)
         await sound(rt, *await rt.runs())
 
-    trip(url, story)
+    trip(story)
 
 
-def test_an_approval_is_not_inherited_by_the_visit_that_is_begun_anew(url: str) -> None:
+def test_an_approval_is_not_inherited_by_the_visit_that_is_begun_anew() -> None:
     from statecraft import Approve, GatePolicy
 
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         agency.settings = replace(agency.settings, gate=GatePolicy(max_auto_risk="safe"))
         machine = agency.trips()
         async with agency.open(machine) as rt:
@@ -170,7 +172,7 @@ def test_an_approval_is_not_inherited_by_the_visit_that_is_begun_anew(url: str) 
     play(go)
 
 
-def test_visits_continue_as_at_the_step(url: str) -> None:
+def test_visits_continue_as_at_the_step() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         fork = await rt.wait((await rt.fork(run.id, at=3)).id)
@@ -181,10 +183,11 @@ def test_visits_continue_as_at_the_step(url: str) -> None:
         assert (fork.state, (await rt.history(fork.id))[-1].event) == ("home", "visits_exhausted")
         await sound(rt, fork)
 
-    trip(url, story)
+    trip(story)
 
 
-def test_its_own_budgets_continue_as_at_the_step(url: str) -> None:
+@pytest.mark.slow
+def test_its_own_budgets_continue_as_at_the_step() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         fork = await rt.wait((await rt.fork(run.id, at=3)).id)
@@ -195,10 +198,10 @@ def test_its_own_budgets_continue_as_at_the_step(url: str) -> None:
         assert (await rt.dead_letter(fork.id)).error == "BudgetExhausted"
         assert list((await rt._store.used(meters)).values()) == [3, 3]
 
-    trip(url, story, budget=Budget(calls=3))
+    trip(story, budget=Budget(calls=3))
 
 
-def test_steps_are_bounded_as_if_other_data_were_no_step(url: str) -> None:
+def test_steps_are_bounded_as_if_other_data_were_no_step() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await waiting(rt, machine)
         fork = await rt.wait((await rt.fork(run.id, at=1, data={"plan": "walk"})).id)
@@ -207,10 +210,11 @@ def test_steps_are_bounded_as_if_other_data_were_no_step(url: str) -> None:
         again = await rt.wait(again.id)  # Its third step, of three.
         assert (again.status, again.seq, agency.done[-1]) == ("done", 5, "pay swim")
 
-    trip(url, story, max_steps=3)
+    trip(story, max_steps=3)
 
 
-def test_steps_that_a_redrive_granted_are_granted_to_what_follows_it_only(url: str) -> None:
+@pytest.mark.slow
+def test_steps_that_a_redrive_granted_are_granted_to_what_follows_it_only() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         agency.closed = True
         run = await waiting(rt, machine)
@@ -224,10 +228,11 @@ def test_steps_that_a_redrive_granted_are_granted_to_what_follows_it_only(url: s
         open_visit = await rt.fork(run.id, at=2, detach=True)  # The redrive was part of the visit that is begun anew.
         assert (await rt._store.load(bytes.fromhex(open_visit.id))).extra_steps == 0
 
-    trip(url, story)
+    trip(story)
 
 
-def test_time_counts_anew_from_the_fork(url: str) -> None:
+@pytest.mark.slow
+def test_time_counts_anew_from_the_fork() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await waiting(rt, machine)
         await agency.clock.advance(timedelta(days=30))
@@ -239,10 +244,10 @@ def test_time_counts_anew_from_the_fork(url: str) -> None:
         assert asked.expires_at is not None
         assert asked.expires_at - fork.created_at == timedelta(days=2)
 
-    trip(url, story, deadline=timedelta(days=3))
+    trip(story, deadline=timedelta(days=3))
 
 
-def test_forking_again_with_the_same_key_answers_the_same_fork(url: str) -> None:
+def test_forking_again_with_the_same_key_answers_the_same_fork() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await waiting(rt, machine, key="order-1")
         first = await rt.fork(run.id, at=1, data={"plan": "walk"}, key="fork-1")
@@ -259,10 +264,11 @@ def test_forking_again_with_the_same_key_answers_the_same_fork(url: str) -> None
             await rt.fork(run.id, at=1, key="child:1")
         assert len(await rt.runs()) == 2
 
-    trip(url, story)
+    trip(story)
 
 
-def test_rewinding_is_forking_where_a_state_was_entered_the_last_time(url: str) -> None:
+@pytest.mark.slow
+def test_rewinding_is_forking_where_a_state_was_entered_the_last_time() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
         back = await rt.rewind(run.id, "planning", detach=True)
@@ -271,9 +277,10 @@ def test_rewinding_is_forking_where_a_state_was_entered_the_last_time(url: str) 
         with pytest.raises(NotFound, match="never was in 'home'; it was in planning, asking"):
             await rt.rewind(run.id, "home")
 
-    trip(url, story)
+    trip(story)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_definition_is_not_forked_but_told_of(url: str) -> None:
     async def go() -> None:
         agency = Agency(url)
@@ -298,7 +305,8 @@ def test_a_run_of_another_definition_is_not_forked_but_told_of(url: str) -> None
     play(go)
 
 
-def test_an_operators_move_is_shared_history_like_any_other(url: str) -> None:
+@pytest.mark.slow
+def test_an_operators_move_is_shared_history_like_any_other() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         agency.closed = True
         run = await waiting(rt, machine)
@@ -309,7 +317,7 @@ def test_an_operators_move_is_shared_history_like_any_other(url: str) -> None:
         assert fork.state == "paying"
         await sound(rt, run, fork)
 
-    trip(url, story)
+    trip(story)
 
 
 class Whole(Data):
@@ -323,9 +331,10 @@ class Made(Event):
 class Rest(Event): ...
 
 
-def test_child_runs_of_the_shared_history_are_not_started_again(url: str) -> None:
+@pytest.mark.slow
+def test_child_runs_of_the_shared_history_are_not_started_again() -> None:
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         part: Machine[Whole] = Machine("part", data=Whole)
 
         @part.state(start=True)
@@ -360,6 +369,7 @@ def test_child_runs_of_the_shared_history_are_not_started_again(url: str) -> Non
     play(go)
 
 
+@pytest.mark.slow
 def test_a_long_history_is_forked_with_a_snapshot_and_reads_the_same(url: str) -> None:
     async def go() -> None:
         class Book(Data):
@@ -395,9 +405,9 @@ def test_a_long_history_is_forked_with_a_snapshot_and_reads_the_same(url: str) -
     play(go)
 
 
-def test_a_detached_fork_waits_where_its_source_did(url: str) -> None:
+def test_a_detached_fork_waits_where_its_source_did() -> None:
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         agency.settings = replace(agency.settings, queues=("slow",))
         machine = agency.trips()
         async with agency.open(machine) as rt:

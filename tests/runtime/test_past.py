@@ -14,9 +14,9 @@ from tests.runtime.trips import Agency, Fine, gone, play, waiting
 from tests.store.rig import tampered
 
 
-def test_a_run_is_what_it_was_after_each_of_its_steps(url: str) -> None:
+def test_a_run_is_what_it_was_after_each_of_its_steps() -> None:
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         machine = agency.trips()
         async with agency.open(machine) as rt:
             run = await gone(rt, machine)
@@ -34,9 +34,9 @@ def test_a_run_is_what_it_was_after_each_of_its_steps(url: str) -> None:
     play(go)
 
 
-def test_two_runs_are_compared_move_by_move_field_by_field_call_by_call(url: str) -> None:
+def test_two_runs_are_compared_move_by_move_field_by_field_call_by_call() -> None:
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         machine = agency.trips()
         async with agency.open(machine) as rt:
             run = await gone(rt, machine)
@@ -65,9 +65,9 @@ def test_two_runs_are_compared_move_by_move_field_by_field_call_by_call(url: str
     play(go)
 
 
-def test_an_answer_that_differs_is_told_of_one_call(url: str) -> None:
+def test_an_answer_that_differs_is_told_of_one_call() -> None:
     async def go() -> None:
-        agency = Agency(url)
+        agency = Agency("sqlite://")
         machine = agency.trips()
         async with agency.open(machine) as rt:
             one, other = [await waiting(rt, machine) for _ in range(2)]
@@ -128,6 +128,7 @@ def test_a_machine_whose_code_answers_otherwise_is_found_though_the_hashes_hold(
     play(go)
 
 
+@pytest.mark.slow
 def test_a_forged_history_whose_every_hash_holds_is_found_by_folding_it(url: str) -> None:
     """Somebody who rewrites rows and hashes alike is found where the machine works out something else."""
     from statecraft.store import chain
@@ -154,6 +155,7 @@ def test_a_forged_history_whose_every_hash_holds_is_found_by_folding_it(url: str
     play(go)
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_not_what_the_payloads_fold_to_is_found(url: str) -> None:
     from statecraft.store import chain
 

@@ -285,6 +285,7 @@ def test_one_flipped_bit_anywhere_is_found(written: str, data: st.DataObject) ->
         assert found(sql, column, row, value), (column, at)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_gone_is_missed(written: str) -> None:
     missed = {"attempts", "reviews", "call_reviews", "deaths", "calls", "transitions", "messages", "payloads"}
     with tampering(written) as sql:

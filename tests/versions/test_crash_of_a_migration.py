@@ -31,8 +31,9 @@ class Story:
         folder.mkdir(parents=True)
         self.office = Office("")
         self.old, self.new = self.office.first(), self.office.renamed(since("1", states=RENAMED, data=moved))
-        decide = {"verdict": self.verdict, "decision": Approved()}
-        self.world: World[Bill] = World(folder, self.old, Bill(), settings=GATED, databases=databases, **decide)  # type: ignore[arg-type]
+        self.world: World[Bill] = World(
+            folder, self.old, Bill(), verdict=self.verdict, decision=Approved(), settings=GATED, databases=databases
+        )
 
     def verdict(self, world: World[Bill], review: ReviewRecord) -> Decision:
         if review.kind == "gate":
@@ -63,7 +64,8 @@ class Story:
         world.sound()
         if "runs" not in world.tables() or not (heads := world.ask("SELECT machine, extra_steps, seq FROM runs")):
             return
-        (machine, extra, seq), names = heads[0], dict(world.ask("SELECT machine, version FROM machines"))
+        machine, extra, seq = heads[0]
+        names: dict[int, str] = dict(world.ask("SELECT machine, version FROM machines"))
         rows = world.ask("SELECT seq, machine, payload FROM transitions WHERE event = 'migrated'")
         last = world.ask(f"SELECT machine FROM transitions WHERE seq = {seq}")
         assert last == [(machine,)]

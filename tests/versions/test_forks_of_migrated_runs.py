@@ -8,6 +8,8 @@ from statecraft import Approve
 from statecraft.errors import VersionMismatch
 from tests.versions.releases import RENAMED, Approved, Bill, Office, awaited, since, sound
 
+pytestmark = pytest.mark.slow
+
 
 @awaited
 async def test_a_migrated_run_is_forked_at_and_after_its_migration(url: str) -> None:

@@ -35,6 +35,7 @@ ROOMS = (
     "reads",
     "starts",
     "together",
+    "versions",
     "visits",
 )
 # So that a failed comparison shows both sides, as in a test of your own.
@@ -58,6 +59,7 @@ from statecraft.testing.conformance.races import Races  # noqa: E402
 from statecraft.testing.conformance.reads import Reads  # noqa: E402
 from statecraft.testing.conformance.starts import Starts  # noqa: E402
 from statecraft.testing.conformance.together import Together  # noqa: E402
+from statecraft.testing.conformance.versions import Versions  # noqa: E402
 from statecraft.testing.conformance.visits import Visits  # noqa: E402
 
 __all__ = ["FleetConformance", "StoreConformance"]
@@ -72,6 +74,7 @@ class StoreConformance(
     Queues,
     Families,
     Forks,
+    Versions,
     Questions,
     Letters,
     Meters,
