@@ -301,7 +301,7 @@ async def human_review(run: Run[Batch]) -> Ask[Approved | Rejected | Modified]:
     data = run.data
     doubtful = [row for row in data.rows if row.doubtful]
     shown: dict[str, object] = {row.id: shown_row(row) for row in doubtful}
-    shown["sure"] = f"{len(data.rows) - len(doubtful)} other rows"
+    shown["sure"] = f"{len(data.rows) - len(doubtful)} of {len(data.rows)} rows"
     for name, files in (("unread", data.unread), ("left", data.left)):
         shown |= {name: [f"{each.name}: {each.reason}" for each in files]} if files else {}
     shown |= {"notes": data.notes} if data.notes else {}

@@ -184,7 +184,7 @@ class Edit(BaseModel):
 
 def edited(row: Row, edit: Edit) -> Row:
     """The row with a person's values in place of the model's. The words quoted are kept, for whoever looks later."""
-    given = {name: value for name in NAMES if (value := getattr(edit, name)) is not None}
+    given: dict[Name, str] = {name: value for name in NAMES if (value := getattr(edit, name)) is not None}
     changes: dict[str, object] = {
         name: row.invoice.field(name).model_copy(update={"value": value, "confidence": 1.0}) for name, value in given.items()
     }
@@ -233,7 +233,8 @@ def quote_problems(invoice: Invoice, text: str) -> list[str]:
 def value_problems(invoice: Invoice) -> list[str]:
     """Texts and dates that their own quotes do not say."""
     problems: list[str] = []
-    for name in ("number", "supplier"):
+    texts: tuple[Name, ...] = ("number", "supplier")
+    for name in texts:
         field = invoice.field(name)
         if field.quote.strip() and plain(field.value).casefold() not in plain(field.quote).casefold():
             problems.append(f"{name}: the quote {field.quote!r} does not say {field.value!r}")

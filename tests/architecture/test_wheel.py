@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = {".py", ".md", ".jsonl"}
+SHIPPED = {".py", ".md", ".jsonl", ".typed", ".csv", ".eml", ".html", ".txt"}
 
 
 @pytest.fixture(scope="module")
