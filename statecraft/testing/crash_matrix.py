@@ -30,7 +30,7 @@ from statecraft.machine.declare import Machine
 from statecraft.store import shown
 from statecraft.testing.answers import Decisions
 from statecraft.testing.facts import Facts, differences
-from statecraft.testing.lives import Ground
+from statecraft.testing.lives import Ground, refuse_inside_a_loop
 from statecraft.testing.worlds import Effects, Plot, World
 
 D = TypeVar("D", bound=Data)
@@ -116,6 +116,7 @@ def crash_everywhere(
     Raises `AssertionError` at the first point after which anything differs, with what differs and how to see it; also if two
     undisturbed runs differ, since then no crash can be judged. `ConfigError` for what cannot be combined.
     """
+    refuse_inside_a_loop("crash_everywhere")
     if processes and store == "memory":
         raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
     given = input if callable(input) else lambda: input

@@ -28,7 +28,7 @@ from statecraft.machine.event import Event
 from statecraft.records import RunRecord, Status, TransitionRecord
 from statecraft.runtime import Runtime
 from statecraft.store.sql import SqlStore
-from statecraft.testing.lives import Dying, Ground, SteadyIds
+from statecraft.testing.lives import Dying, Ground, SteadyIds, refuse_inside_a_loop
 from statecraft.testing.payloads import NoPayload, samples, script
 from statecraft.testing.staging import Stage, provoked, staged_settings
 
@@ -72,6 +72,7 @@ def drive(
     from what the events make of them; `NoPayload` if a guard could not be satisfied; `ConfigError` if a payload must be drawn
     and Hypothesis is not installed, or if the path is of another machine.
     """
+    refuse_inside_a_loop("drive")
     definition = machine.definition
     if path.machine != definition.name or path.start != definition.start:
         raise ConfigError(f"the path is one of {path.machine}, not of {definition.name}")

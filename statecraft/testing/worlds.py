@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -16,7 +15,7 @@ from typing import Any
 from statecraft.clock import instant
 from statecraft.engine.settings import Settings
 from statecraft.errors import ConfigError
-from statecraft.ids import digest
+from statecraft.ids import RandomIds, digest
 from statecraft.llm.port import LLM
 from statecraft.machine.declare import Machine
 from statecraft.records import RunRecord
@@ -77,8 +76,10 @@ class World:
         self.ledger = Ledger(self.folder / f"ledger-{self.number}" if self.plot.killed else None)
         self._model = self.plot.model()
         self._after = self._feed_end()
-        first = digest(f"{self.plot.machine.name} {self.number if self.ground.shared else 0}")[:16]
-        self._ids = SteadyIds(first, 3)
+        # Another one in each world, so that an outside which nobody put back does not know its idempotency keys yet.
+        steady = digest(f"{self.plot.machine.name} {self.number}")[:16]
+        first = RandomIds().run_id(self.ground.clock.now()) if self.ground.shared else steady
+        self._ids = SteadyIds(first, self.number)
         self._unborn = True
         """Whether the run is not in the database yet, so that the next id is its."""
 
@@ -102,7 +103,7 @@ class World:
         """One process; whether the run ended before it died."""
         self.ledger.life, self.life = self.life, self.life + 1
         if self.plot.killed:
-            self._ids = SteadyIds(self._ids.first, 3 + self.life)
+            self._ids = SteadyIds(self._ids.first, 1000 * self.number + self.life)
         self._ids.begins = self._unborn
         if self.plot.killed:
             ended = self._in_child(at)
@@ -183,7 +184,6 @@ class World:
         except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it and nothing else may run
             told.write_text(traceback.format_exc())
         finally:
-            sys.stdout.flush()
             os._exit(code)
 
     # --- looking -----------------------------------------------------------------------------------------------------
