@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from statecraft.evals import Suite
     from statecraft.llm.port import LLM
 
-EVALS = {"research": "research_eval"}
+EVALS = {"research": "research_eval", "extract": "extract_eval"}
 """Modules of the shipped suites, by the machine's name."""
 
 
