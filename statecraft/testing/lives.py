@@ -146,11 +146,11 @@ class Ground:
 
     # --- one life ----------------------------------------------------------------------------------------------------
 
-    def live(self, probe: Dying, open_runtime: Callable[[SqlStore], R], story: Callable[[R], Awaitable[T]]) -> T | None:
+    def live(self, probe: Dying, open_runtime: Callable[[], R], story: Callable[[R], Awaitable[T]]) -> T | None:
         """What the story answers, or None if the process died first. Raises `AssertionError` if it does neither."""
 
         async def tell() -> T:
-            async with open_runtime(self.store(probe)) as runtime:
+            async with open_runtime() as runtime:
                 return await story(runtime)
 
         return asyncio.run(self._live(probe, tell))

@@ -31,7 +31,7 @@ from tests.servers import OnServer
 pytestmark = pytest.mark.slow
 
 ON_SERVER = 5
-"""Points that are tried on PostgreSQL, spread evenly. Which point is which does not depend on the database."""
+"""Points that are tried on PostgreSQL, spread evenly. They are the same there."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Case:
     state: str
     """Where it ends."""
     deaths: int
-    """At least so many points are tried."""
+    """At least so many persistence points it has."""
     decisions: Mapping[str, Event] | None = None
     settings: Settings | None = None
     before_each: Callable[[], object] | None = None
@@ -112,8 +112,7 @@ def test_every_shipped_machine_has_a_case() -> None:
 def test_no_crash_at_any_point_makes_a_difference(case: Case) -> None:
     report = case.crash()
     assert (report.status, report.state) == ("done", case.state)
-    assert report.deaths >= case.deaths
-    assert len(report.tried) == report.points
+    assert report.deaths == len(report.tried) == report.points >= case.deaths
     print(report)
 
 
