@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from typing import Literal, TypeVar, overload
 
 from statecraft.calls import standing
@@ -29,6 +30,7 @@ from statecraft.records import (
     Waiting,
 )
 from statecraft.stats import Stats
+from statecraft.stats.heat import Heat
 from statecraft.store import port, shown
 from statecraft.worker.worker import ANY, Worker
 
@@ -122,6 +124,24 @@ class Looking:
     async def diagnosis(self, run_id: str) -> str | None:
         """Why the run is dead and what it would need, as JSON; None if it is not."""
         return await self._store.diagnosis(raw_id(run_id))
+
+    async def heat(self, machine: str, window: timedelta = timedelta(days=1)) -> Heat:
+        """Where the runs of a machine (all versions of it) are now, and where they went in the last `window`.
+
+        Counts are exact; moves only as far back as the newest 100,000 entries of the feed go (see `Heat.whole`).
+        """
+        return await self._store.heat(machine, self._clock.now() - window // timedelta(microseconds=1))
+
+    async def stored_spec(self, fingerprint: str) -> str:
+        """A definition that runs were started with, as canonical JSON, by its fingerprint or the beginning of it.
+
+        Raises `NotFound` if none or several begin so.
+        """
+        found = await self._store.known(fingerprint.lower())
+        if len(found) != 1:
+            many = f"fits {len(found)} definitions" if found else "is the fingerprint of no definition"
+            raise NotFound(f"{fingerprint!r} {many} in {shown(self.url)}; `statecraft show RUN --json` tells a run's")
+        return (await self._store.spec(found[0].fingerprint)).spec
 
     async def spec(self, run_id: str) -> str:
         """The definition that started the run, as canonical JSON."""

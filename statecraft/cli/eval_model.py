@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from statecraft.evals import Suite
     from statecraft.llm.port import LLM
 
-EVALS = {"research": "research_eval"}
+EVALS = {"research": "research_eval", "extract": "extract_eval"}
 """Modules of the shipped suites, by the machine's name."""
 
 
@@ -33,8 +33,11 @@ class Found:
 
     def hook(self, name: str) -> Callable[[], LLM] | None:
         """The function `name()` of the suite's module or of its machine's."""
-        found = (getattr(module, name, None) for module in self.modules)
-        return next((each for each in found if callable(each)), None)
+        for module in self.modules:
+            found: Any = getattr(module, name, None)
+            if callable(found):
+                return found  # type: ignore[no-any-return]  # what it answers is looked at by _model
+        return None
 
     def settings(self) -> Settings:
         """The `settings` of either module, so that a machine's gates hold here too; else the default."""

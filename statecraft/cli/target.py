@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from statecraft.llm.port import LLM
     from statecraft.machine.declare import Machine
 
-SHIPPED = ("research", "support")
+SHIPPED = ("research", "support", "review", "extract")
 """Names of the machines that come with the library."""
 
 

@@ -1,16 +1,16 @@
-"""What a picture shows, before any drawing language: states and rows of a machine, and a run's way through them."""
+"""What a picture shows, before any drawing language: the states and rows of a machine."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
 
 from statecraft.money import billionths, shown
-from statecraft.records import CallRecord, Json, RunRecord, Status, TransitionRecord
+from statecraft.records import Json
 
 
 class HasSpec(Protocol):
@@ -73,47 +73,9 @@ class Graph:
     """The machine's own bounds, in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A move that a run made."""
-
-    seq: int
-    source: str
-    event: str
-    target: str
-    guard: str
-    """The guard that said yes; empty if none was needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stay:
-    """What a run did in one state, over all its visits."""
-
-    visits: int = 0
-    calls: int = 0
-    tokens: int = 0
-    time: timedelta = timedelta(0)
-    """Time in ended visits; an open one is not counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overlay:
-    """A run, ready to be painted over its machine."""
-
-    run_id: str
-    status: Status
-    state: str
-    """Where the run stands."""
-    reason: str
-    """Why it died or was cancelled; empty otherwise."""
-    path: tuple[Passage, ...]
-    """The moves in order, without the start."""
-    stays: Mapping[str, Stay] = field(default_factory=dict)
-
-
 def graph(spec: Spec) -> Graph:
     """Read what is to be drawn from a definition or from its stored spec."""
-    found = _parsed(spec)
+    found = parsed(spec)
     rows = [(row["source"], row["event"], row["target"], row.get("guard") or "", row.get("by") or "") for row in found["rows"]]
     guarded = {(source, event) for source, event, _, guard, _ in rows if guard}
     edges = tuple(
@@ -128,34 +90,6 @@ def graph(spec: Spec) -> Graph:
         edges=edges,
         facts=_machine_facts(found),
     )
-
-
-def overlay(history: Sequence[TransitionRecord], calls: Sequence[CallRecord], run: RunRecord) -> Overlay:
-    """A run's way through its machine: the moves in order, and what each state took.
-
-    `calls` matter for the visit that is still open; ended visits carry their own sums.
-    """
-    stays: dict[str, Stay] = {}
-    for entered, left in zip(history, [*history[1:], None], strict=True):
-        before = stays.get(entered.target, Stay())
-        if left is not None:
-            spent, made, time = left.usage.total, left.calls, left.at - entered.at
-        else:
-            visit = [call for call in calls if call.seq == entered.seq]
-            spent, made, time = sum(call.usage.total for call in visit), len(visit), timedelta(0)
-        stays[entered.target] = Stay(before.visits + 1, before.calls + made, before.tokens + spent, before.time + time)
-    path = tuple(Passage(move.seq, move.source, move.event, move.target, _guard(move)) for move in history if move.source)
-    return Overlay(run.id, run.status, run.state, run.reason or "", path, stays)
-
-
-def taken(drawn: Graph, ov: Overlay) -> dict[int, tuple[int, ...]]:
-    """Which rows a run took: the row's index, and the moves' numbers in order."""
-    found: dict[int, tuple[int, ...]] = {}
-    for move in ov.path:
-        row = _row(drawn, move)
-        if row is not None:
-            found[row.index] = (*found.get(row.index, ()), move.seq)
-    return found
 
 
 def spine(drawn: Graph) -> tuple[Edge, ...]:
@@ -189,27 +123,17 @@ def words_for(duration: timedelta) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 or not seconds else f"{seconds * 1000:.3g} ms"
 
 
-def _row(drawn: Graph, move: Passage) -> Edge | None:
-    """The row that made a move. An event may have been taken by a row for its class's parent, such as `failure`."""
-    rows = [edge for edge in drawn.edges if edge.source in (move.source, "") and edge.target == move.target]
-
-    def distance(edge: Edge) -> tuple[bool, bool, bool]:
-        declared = "" if edge.guard == "else" else edge.guard
-        return (edge.event != move.event, declared != move.guard, edge.source == "")
-
-    return min(rows, key=distance, default=None)
+def count(number: int, what: str) -> str:
+    """`1 call`, `1,200 calls`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _guard(move: TransitionRecord) -> str:
-    """The last guard asked, if it said yes: that is the one whose row was taken."""
-    return move.guards[-1][0] if move.guards and move.guards[-1][1] else ""
-
-
-def _parsed(spec: Spec) -> Mapping[str, Json]:
+def parsed(spec: Spec) -> Mapping[str, Json]:
+    """The spec as parsed JSON."""
     if isinstance(spec, Mapping):
         return spec
-    parsed: Mapping[str, Json] = json.loads(spec if isinstance(spec, str) else spec.spec)
-    return parsed
+    found: Mapping[str, Json] = json.loads(spec if isinstance(spec, str) else spec.spec)
+    return found
 
 
 def _shape(state: Mapping[str, Json]) -> Shape:
@@ -219,6 +143,7 @@ def _shape(state: Mapping[str, Json]) -> Shape:
     if state.get("timeout_s"):
         facts.append(f"≤ {words_for(timedelta(seconds=state['timeout_s']))}")
     facts += _budget_facts(state.get("budget") or {})
+    facts += [f"{fact} a visit" for fact in _budget_facts(state.get("per_visit") or {})]
     return Shape(
         name=state["name"],
         kind=state["kind"],
@@ -241,8 +166,8 @@ def _budget_facts(budget: Mapping[str, Json]) -> tuple[str, ...]:
     facts = [f"≤ {budget['tokens']:,} tokens"] if budget.get("tokens") else []
     if budget.get("money"):
         facts.append(f"≤ {shown(billionths(Decimal(budget['money'])))}")
-    if budget.get("calls"):
-        facts.append(f"≤ {budget['calls']:,} calls")
+    if budget.get("calls") is not None:
+        facts.append(f"≤ {count(budget['calls'], 'call')}" if budget["calls"] else "no calls")
     if budget.get("wall_s"):
         facts.append(f"≤ {words_for(timedelta(seconds=budget['wall_s']))}")
     return tuple(facts)

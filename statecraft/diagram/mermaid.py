@@ -3,59 +3,83 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from statecraft.diagram.graph import Edge, Overlay, Shape, Spec, graph, taken
+from statecraft.diagram.dot import drawing
+from statecraft.diagram.graph import Edge, Shape, Spec
+from statecraft.diagram.marks import Drawing, Mark
+from statecraft.diagram.way import Overlay, short
 
 ANYWHERE = "anywhere_"
-LOOKS = (
-    "classDef review fill:#fffbeb,stroke:#d97706,stroke-dasharray:5 4",
-    "classDef good fill:#ecfdf5,stroke:#059669",
-    "classDef bad fill:#fef2f2,stroke:#dc2626",
-    "classDef anywhere fill:#ffffff,stroke:#94a3b8,stroke-dasharray:2 3",
-    "classDef here stroke-width:4px",
-)
+LOOKS = {
+    "review": "fill:#fffbeb,stroke:#d97706,stroke-dasharray:5 4",
+    "good": "fill:#ecfdf5,stroke:#059669",
+    "bad": "fill:#fef2f2,stroke:#dc2626",
+    "anywhere": "fill:#ffffff,stroke:#94a3b8,stroke-dasharray:2 3",
+    "here": "stroke-width:4px",
+}
+MORE = {
+    "faint": "fill:#ffffff,stroke:#cbd5e1,color:#64748b",
+    "foreign": "fill:#ffffff,stroke:#64748b,stroke-dasharray:2 3",
+    "warm": "fill:#dbeafe,stroke:#2563eb",
+    "added": "fill:#ecfdf5,stroke:#059669,stroke-width:3px",
+    "removed": "fill:#ffffff,stroke:#dc2626,stroke-dasharray:6 3",
+    "changed": "fill:#fffbeb,stroke:#d97706,stroke-width:3px",
+}
+"""Looks that only overlays use; declared where they are used."""
 
 
-def to_mermaid(spec: Spec, overlay: Overlay | None = None) -> str:
-    """The machine as a Mermaid state diagram; with an `overlay`, moves are numbered and visits counted."""
-    drawn = graph(spec)
-    steps = taken(drawn, overlay) if overlay else {}
+def to_mermaid(what: Spec | Drawing, overlay: Overlay | None = None) -> str:
+    """A machine or a drawing as a Mermaid state diagram; with an `overlay`, moves are numbered and visits counted.
+
+    Mermaid cannot colour or dash an arrow, so an overlay says in words at a row what the other forms show.
+    """
+    shown = drawing(what, overlay)
+    drawn = shown.graph
     anywhere = any(not edge.source for edge in drawn.edges)
-    lines = ["stateDiagram-v2", *(f"  {look}" for look in LOOKS)]
-    lines += [f'  state "{_state_label(shape, overlay)}" as {_id(shape.name)}' for shape in drawn.shapes]
+    classes = list(_classes(shown, anywhere))
+    used = {name for _, name in classes}
+    looks = LOOKS | {name: look for name, look in MORE.items() if name in used}
+    lines = ["stateDiagram-v2", *(f"  classDef {name} {look}" for name, look in looks.items())]
+    lines += [f'  state "{_state_label(shape, shown.of_state(shape.name))}" as {_id(shape.name)}' for shape in drawn.shapes]
     if anywhere:
         lines.append(f'  state "anywhere" as {ANYWHERE}')
     lines.append(f"  [*] --> {_id(drawn.start)}")
-    lines += [_row(edge, steps.get(edge.index, ())) for edge in drawn.edges]
+    lines += [_row(edge, shown.of_row(edge.index)) for edge in drawn.edges]
     lines += [f"  {_id(shape.name)} --> [*]" for shape in drawn.shapes if shape.kind == "final"]
-    lines += _classes(drawn.shapes, anywhere, overlay)
+    lines += [f"  class {name} {look}" for name, look in classes]
     return "\n".join([*lines, ""])
 
 
-def _state_label(shape: Shape, ov: Overlay | None) -> str:
-    stay = ov.stays.get(shape.name) if ov else None
-    return f"{_plain(shape.name)} ×{stay.visits}" if stay else _plain(shape.name)
+def _state_label(shape: Shape, mark: Mark) -> str:
+    return " ".join([_plain(shape.name), *(_plain(note.text) for note in mark.notes)])
 
 
-def _row(edge: Edge, steps: tuple[int, ...]) -> str:
+def _row(edge: Edge, mark: Mark) -> str:
     source = _id(edge.source) if edge.source else ANYWHERE
     said = [_plain(edge.said)]
     if edge.guard:
         said.append(f"({_plain(edge.guard)})")
-    if steps:
-        said.append(f"◆ {', '.join(map(str, steps))}")
+    said += [f"◆ {_plain(note.text.replace('#', ''))}" for note in mark.notes]
+    if mark.tone in ("added", "removed"):
+        said.insert(0, {"added": "+", "removed": "−"}[mark.tone])
     return f"  {source} --> {_id(edge.target)} : {' '.join(said)}"
 
 
-def _classes(shapes: Iterable[Shape], anywhere: bool, ov: Overlay | None) -> list[str]:
+def _classes(shown: Drawing, anywhere: bool) -> Iterator[tuple[str, str]]:
+    """What each state looks like. Mermaid takes the last look of a state for what several of them say."""
     looks = {"review": "review", "final": "bad"}
-    lines = [f"  class {_id(shape.name)} {'good' if shape.ok else looks[shape.kind]}" for shape in shapes if shape.kind in looks]
+    for shape in shown.graph.shapes:
+        if shape.kind in looks:
+            yield _id(shape.name), "good" if shape.ok else looks[shape.kind]
     if anywhere:
-        lines.append(f"  class {ANYWHERE} anywhere")
-    if ov:
-        lines.append(f"  class {_id(ov.state)} here")
-    return lines
+        yield ANYWHERE, "anywhere"
+    for shape in shown.graph.shapes:
+        mark = shown.of_state(shape.name)
+        if mark.tone in MORE and not (mark.tone == "warm" and not mark.weight):
+            yield _id(shape.name), mark.tone
+        elif mark.tone in ("here", "bad"):
+            yield _id(shape.name), "here"
 
 
 def _id(state: str) -> str:
@@ -65,4 +89,6 @@ def _id(state: str) -> str:
 
 def _plain(text: str) -> str:
     """Without the characters that end a label or begin other syntax in Mermaid."""
-    return re.sub(r"[^\w\s.,+/=<>!?-]", " ", text).replace("<", "‹").replace(">", "›").strip()
+    flat = re.sub(r"[^\w .,+/=<>!?×·≤→$%-]", " ", short(text, 120))
+    safe = re.sub(r"([-%$])\1+", r"\1", flat)  # doubled, these begin an arrow, a comment, a formula
+    return safe.replace("<", "‹").replace(">", "›").strip()

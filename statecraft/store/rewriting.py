@@ -19,14 +19,21 @@ from statecraft.store.claims import head_row
 from statecraft.store.versions import Migrate, Version
 from statecraft.store.writes import Rows, charge, journal, snapshot_row
 
+_VERSIONS = sa.select(t.machines.c.machine, t.machines.c.name, t.machines.c.version, t.machines.c.fingerprint).order_by(
+    t.machines.c.machine
+)
 _HELD, _PARKED = frozenset({Status.RUNNING}), frozenset({Status.WAITING, Status.DEAD})
 
 
 def versions(sql: sa.Connection, names: Sequence[str]) -> list[Version]:
     """All definitions of the machines with these names, in the order in which they were made known."""
-    columns = (t.machines.c.machine, t.machines.c.name, t.machines.c.version, t.machines.c.fingerprint)
-    found = sql.execute(sa.select(*columns).where(t.machines.c.name.in_(names)).order_by(t.machines.c.machine))
-    return [Version(*row) for row in found]
+    return [Version(*row) for row in sql.execute(_VERSIONS.where(t.machines.c.name.in_(names)))]
+
+
+def known(sql: sa.Connection, fingerprint: str) -> list[Version]:
+    """All definitions whose fingerprint begins so, in the order in which they were made known."""
+    begins = t.machines.c.fingerprint.startswith(fingerprint, autoescape=True)
+    return [Version(*row) for row in sql.execute(_VERSIONS.where(begins))]
 
 
 def migrate(sql: sa.Connection, write: Migrate, rows: Rows) -> None:

@@ -25,6 +25,7 @@ from statecraft.records import (
     TransitionRecord,
 )
 from statecraft.stats.figures import Figures
+from statecraft.stats.heat import Heat
 from statecraft.store import (
     accounts,
     asked,
@@ -33,6 +34,7 @@ from statecraft.store import (
     due,
     errands,
     figures,
+    heat,
     loading,
     reads,
     reminders,
@@ -202,6 +204,9 @@ class SqlStore:
     async def figures(self, now: int) -> Figures:
         return await self._read_on(lambda sql: figures.figures(sql, now, self._database.shift))
 
+    async def heat(self, machine: str, since: int) -> Heat:
+        return await self._read_on(lambda sql: heat.heat(sql, machine, since))
+
     async def diagnosis(self, run_id: bytes) -> str | None:
         return await self._read(lambda sql: reads.diagnosis(sql, run_id))
 
@@ -228,6 +233,9 @@ class SqlStore:
 
     async def spec(self, fingerprint: str) -> MachineSpec:
         return await self._read(lambda sql: reads.spec(sql, fingerprint))
+
+    async def known(self, fingerprint: str) -> list[Version]:
+        return await self._read(lambda sql: rewriting.known(sql, fingerprint))
 
     async def versions(self, names: Sequence[str]) -> list[Version]:
         return await self._read(lambda sql: rewriting.versions(sql, names))

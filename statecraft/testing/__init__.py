@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from statecraft.testing.running import run_async
     from statecraft.testing.skipping import SkippingClock
     from statecraft.testing.taken import TakenPath, assert_path, path_of
+    from statecraft.testing.walks import state_machine_of
 
 _HOME = {
     "statecraft.llm.cassette": "Recorder",
@@ -36,6 +37,7 @@ _HOME = {
     "statecraft.testing.running": "run_async",
     "statecraft.testing.skipping": "SkippingClock",
     "statecraft.testing.taken": "TakenPath assert_path path_of",
+    "statecraft.testing.walks": "state_machine_of",
 }
 """Where each name comes from. The pytest plugin lives in this package too and must cost nothing where it is not used."""
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -69,6 +71,7 @@ __all__ = [
     "path_of",
     "run_async",
     "says",
+    "state_machine_of",
     "text",
     "together",
     "tool_use",

@@ -30,7 +30,8 @@ from statecraft.machine.declare import Machine
 from statecraft.store import shown
 from statecraft.testing.answers import Decisions
 from statecraft.testing.facts import Facts, differences
-from statecraft.testing.lives import Ground
+from statecraft.testing.lives import Ground, refuse_inside_a_loop
+from statecraft.testing.points import Point
 from statecraft.testing.worlds import Effects, Plot, World
 
 D = TypeVar("D", bound=Data)
@@ -67,7 +68,7 @@ class CrashReport:
 
     def __str__(self) -> str:
         pairs = any(len(points) > 1 for points in self.tried)
-        whole = self.points**2 if pairs else self.points
+        whole = self.points * (self.points + 1) // 2 if pairs else self.points
         what = "pairs of points" if pairs else "persistence points"
         share = f"all {whole} {what}" if len(self.tried) == whole else f"{len(self.tried)} of {whole} {what}, spread evenly"
         lines = [
@@ -76,9 +77,7 @@ class CrashReport:
         ]
         late = sum(len(points) for points in self.tried) - self.deaths
         if late:
-            lines += [
-                f"  {late} processes lived: their run was over before the point, as commits that go together make fewer points"
-            ]
+            lines += [f"  processes that were to die, and whose run was over before they came to the point: {late}"]
         again = [f"{number} {_CLASSES[name]}" for name, number in sorted(self.repeated.items()) if name in _CLASSES]
         lines += [f"  calls made again, because a crash lost their answer: {', '.join(again) or 'none'}"]
         if self.doubts:
@@ -116,6 +115,7 @@ def crash_everywhere(
     Raises `AssertionError` at the first point after which anything differs, with what differs and how to see it; also if two
     undisturbed runs differ, since then no crash can be judged. `ConfigError` for what cannot be combined.
     """
+    refuse_inside_a_loop("crash_everywhere")
     if processes and store == "memory":
         raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
     given = input if callable(input) else lambda: input
@@ -152,7 +152,8 @@ class _Matrix:
 
     def run(self, pairs: bool, most: int | None, points: Sequence[int | tuple[int, ...]] | None) -> CrashReport:
         """All of it."""
-        calm, count = self._calm()
+        calm, passed = self._calm()
+        count = len(passed)
         if points is None:
             chosen = _chosen(count, pairs=pairs, most=most)
         else:
@@ -160,36 +161,39 @@ class _Matrix:
         deaths = doubts = 0
         repeated = Counter[str]()
         for each in chosen:
-            world, facts = self._disturbed(each, calm, count)
+            world, facts = self._disturbed(each, calm, passed)
             deaths, doubts = deaths + len(world.deaths), doubts + facts.doubts
             repeated.update(world.repeated())
         name = self.store if isinstance(self.store, str) else "databases of its own"
         told = (self.plot.machine.name, shown(name), *calm.states)
         return CrashReport(*told, count, tuple(chosen), deaths, doubts, dict(repeated))
 
-    def _calm(self) -> tuple[Facts, int]:
-        """The undisturbed run and how many points it passed. Twice, since what differs by itself cannot be compared."""
+    def _calm(self) -> tuple[Facts, Sequence[Point]]:
+        """The undisturbed run and the points it passed. Twice, since what differs by itself cannot be compared."""
         with closing(self._ground()) as ground:
             world = self._world(ground)
-            calm, count = world.run([]), world.points
+            calm = world.run([])
             self._fail_if(world.wrongs(), "the run that nobody disturbed", "")
             divergence = world.replayed()
             self._fail_if([f"replay: {divergence}"] if divergence else [], "the run that nobody disturbed", "")
         with closing(self._ground()) as ground:
-            again = self._world(ground).run([])
+            world = self._world(ground)
+            again = world.run([])
             why = "what a handler draws or looks at outside run.* differs from run to run, so no crash can be judged"
             self._fail_if(differences(again, calm), "a second run that nobody disturbed", why)
-        return calm, count
+        return calm, world.points
 
-    def _disturbed(self, points: tuple[int, ...], calm: Facts, count: int) -> tuple[World, Facts]:
+    def _disturbed(self, points: tuple[int, ...], calm: Facts, passed: Sequence[Point]) -> tuple[World, Facts]:
+        if not all(0 <= at < len(passed) for at in points):
+            raise ConfigError(f"the run has persistence points 0 to {len(passed) - 1}, not {points}")
         with closing(self._ground()) as ground:
             world = self._world(ground)
             try:
-                facts = world.run(points)
+                facts = world.run([passed[at] for at in points])
                 wrong = [*differences(facts, calm), *world.wrongs()]
             except AssertionError as error:
-                raise AssertionError(self._told([str(error)], _place(points, count, world), _how(points))) from error
-            self._fail_if(wrong, _place(points, count, world), _how(points))
+                raise AssertionError(self._told([str(error)], _place(points, passed, world), _how(points))) from error
+            self._fail_if(wrong, _place(points, passed, world), _how(points))
         return world, facts
 
     def _fail_if(self, wrong: Sequence[str], place: str, how: str) -> None:
@@ -218,9 +222,10 @@ class _Matrix:
         return Ground(self.store, shared=True)
 
 
-def _place(points: tuple[int, ...], count: int, world: World) -> str:
-    died = "; then ".join(f"point {at} of {count} ({where})" for at, where in zip(points, world.deaths, strict=False))
-    return f"the run whose process died at {died}" if died else f"the run that was to die at {points}"
+def _place(points: tuple[int, ...], passed: Sequence[Point], world: World) -> str:
+    places = zip(points, world.deaths, strict=False)
+    died = "; then ".join(f"point {at} of {len(passed)}, {passed[at]} (the journal had {had})" for at, had in places)
+    return f"the run whose process died at {died}," if died else f"the run that was to die at {points}"
 
 
 def _how(points: tuple[int, ...]) -> str:
@@ -232,7 +237,7 @@ def _how(points: tuple[int, ...]) -> str:
 
 
 def _chosen(count: int, *, pairs: bool, most: int | None) -> list[tuple[int, ...]]:
-    every = list(itertools.product(range(count), repeat=2 if pairs else 1))
+    every = list(itertools.combinations_with_replacement(range(count), 2 if pairs else 1))
     limit = MOST_PAIRS if most is None and pairs else most
     if limit is None or limit >= len(every):
         return every

@@ -27,8 +27,7 @@ from statecraft.machine.definition import Definition
 from statecraft.machine.event import Event
 from statecraft.records import RunRecord, Status, TransitionRecord
 from statecraft.runtime import Runtime
-from statecraft.store.sql import SqlStore
-from statecraft.testing.lives import Dying, Ground, SteadyIds
+from statecraft.testing.lives import Dying, Ground, SteadyIds, refuse_inside_a_loop
 from statecraft.testing.payloads import NoPayload, samples, script
 from statecraft.testing.staging import Stage, provoked, staged_settings
 
@@ -72,6 +71,7 @@ def drive(
     from what the events make of them; `NoPayload` if a guard could not be satisfied; `ConfigError` if a payload must be drawn
     and Hypothesis is not installed, or if the path is of another machine.
     """
+    refuse_inside_a_loop("drive")
     definition = machine.definition
     if path.machine != definition.name or path.start != definition.start:
         raise ConfigError(f"the path is one of {path.machine}, not of {definition.name}")
@@ -80,7 +80,8 @@ def drive(
         stage = Stage(definition, path, events, ground, crash=crash)
         ids = SteadyIds(digest(str(path))[:16], 1)
 
-        def open_runtime(store: SqlStore) -> Runtime:
+        def open_runtime() -> Runtime:
+            store = ground.store(stage.probe)
             options: dict[str, Any] = {"settings": staged_settings(definition, settings), "clock": ground.clock, "ids": ids}
             return Runtime(ground.url, machines=[stage.machine], llm=stage.llm, store=store, **options)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from statecraft.clock import instant
 from statecraft.engine.settings import Settings
-from statecraft.errors import RunClosed, RunHeld, StoreError, StoreUnavailable
+from statecraft.errors import ConfigError, RunClosed, RunHeld, StoreError, StoreUnavailable
 from statecraft.ids import RandomIds
 from statecraft.records import RunFilter, RunRecord, Waiting
 from statecraft.runtime import Runtime
@@ -34,6 +34,15 @@ LONG = timedelta(days=300)
 _MOST = 100_000
 TIMED = frozenset({Waiting.TIMER, Waiting.RETRY, Waiting.QUOTA, Waiting.BREAKER, Waiting.LIMIT, Waiting.START})
 """What a parked run waits for that comes by itself."""
+
+
+def refuse_inside_a_loop(what: str) -> None:
+    """Raise `ConfigError` where an event loop runs already: each life has one of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigError(f"{what} runs an event loop for each process: call it from a plain `def` test, not from an async one")
 
 
 def unhurried(settings: Settings | None) -> Settings:
@@ -137,11 +146,11 @@ class Ground:
 
     # --- one life ----------------------------------------------------------------------------------------------------
 
-    def live(self, probe: Dying, open_runtime: Callable[[SqlStore], R], story: Callable[[R], Awaitable[T]]) -> T | None:
+    def live(self, probe: Dying, open_runtime: Callable[[], R], story: Callable[[R], Awaitable[T]]) -> T | None:
         """What the story answers, or None if the process died first. Raises `AssertionError` if it does neither."""
 
         async def tell() -> T:
-            async with open_runtime(self.store(probe)) as runtime:
+            async with open_runtime() as runtime:
                 return await story(runtime)
 
         return asyncio.run(self._live(probe, tell))

@@ -7,6 +7,7 @@ search by Hypothesis, which is only needed (and only loaded) from the samples on
 from __future__ import annotations
 
 import contextlib
+import math
 import types
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -227,4 +228,5 @@ def _of(annotation: Any) -> SearchStrategy[Any]:
         return many if origin is list else many.map(tuple)
     if origin is dict:
         return st.dictionaries(_of(args[0]), _of(args[1]), max_size=3)
-    return st.from_type(annotation)
+    drawn = st.from_type(annotation)
+    return drawn.filter(math.isfinite) if bare is float else drawn  # JSON has no other numbers.

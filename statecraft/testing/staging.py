@@ -86,7 +86,7 @@ def _moves(definition: Definition, leg: Leg, event: Event, data: Data) -> bool:
     return isinstance(move, Move) and (move.target, move.guards) == (leg.target, leg.guards)
 
 
-class _Staged(Machine[Any]):
+class Staged(Machine[Any]):
     """The machine with other handlers: the same definition to the engine and to the store."""
 
     def __init__(self, definition: Definition) -> None:
@@ -112,7 +112,7 @@ class Stage:
     def __init__(self, definition: Definition, path: Path, events: Sequence[Event], ground: Ground, *, crash: bool) -> None:
         acts = {name: Handler(self._act, is_async=True) for name in definition.handlers}
         self.definition = replace(definition, handlers=MappingProxyType(acts))
-        self.machine: Machine[Any] = _Staged(self.definition)
+        self.machine: Machine[Any] = Staged(self.definition)
         self.path, self.events, self.ground = path, events, ground
         self.probe = Dying()
         self.run_id = ""

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from statecraft.clock import instant
 from statecraft.engine.settings import Settings
 from statecraft.errors import ConfigError
-from statecraft.ids import digest
+from statecraft.ids import RandomIds, digest
 from statecraft.llm.port import LLM
 from statecraft.machine.declare import Machine
 from statecraft.records import RunRecord
 from statecraft.runtime import Runtime
 from statecraft.store import tables as t
-from statecraft.store.sql import SqlStore
 from statecraft.testing.answers import Decisions, Person
 from statecraft.testing.clock import LeapingClock
-from statecraft.testing.crash import KillAt
 from statecraft.testing.facts import Facts, effects_of_tools, gather
 from statecraft.testing.ledger import Identity, Ledger, Perform, WatchedRuntime
-from statecraft.testing.lives import Dying, Ground, SteadyIds, both, let_time_pass, take_over, unhurried
+from statecraft.testing.lives import Ground, SteadyIds, both, let_time_pass, take_over, unhurried
+from statecraft.testing.points import Marked, MarkedStore, Point
 
 Effects = Callable[[], int | Sized | Mapping[str, int]]
 """How much the outside has seen so far: a number, something with a length, or a number for each name."""
@@ -65,7 +65,7 @@ class World:
     folder: Path
     ledger: Ledger = field(init=False)
     life: int = 0
-    points: int = 0
+    points: list[Point] = field(default_factory=list)
     """Persistence points that the last life passed before the run had ended."""
     finished: list[set[Identity]] = field(default_factory=list)
     """For each death, the calls that were in the journal by then."""
@@ -77,20 +77,22 @@ class World:
         self.ledger = Ledger(self.folder / f"ledger-{self.number}" if self.plot.killed else None)
         self._model = self.plot.model()
         self._after = self._feed_end()
-        first = digest(f"{self.plot.machine.name} {self.number if self.ground.shared else 0}")[:16]
-        self._ids = SteadyIds(first, 3)
+        # Another one in each world, so that an outside which nobody put back does not know its idempotency keys yet.
+        steady = digest(f"{self.plot.machine.name} {self.number}")[:16]
+        first = RandomIds().run_id(self.ground.clock.now()) if self.ground.shared else steady
+        self._ids = SteadyIds(first, self.number)
         self._unborn = True
         """Whether the run is not in the database yet, so that the next id is its."""
 
     # --- living ------------------------------------------------------------------------------------------------------
 
-    def run(self, points: Sequence[int]) -> Facts:
+    def run(self, points: Sequence[Point]) -> Facts:
         """Die at each of the points in turn (a life that ends before its point does not die), then live to the end."""
         before = self.plot.counted()
         for at in points:
             if self._live(at):
                 break
-            self._look_at_death(at)
+            self._look_at_death()
         else:
             if not self._live(None):
                 raise AssertionError("a process died that nobody killed")
@@ -98,32 +100,34 @@ class World:
         grown = {name: after.get(name, 0) - before.get(name, 0) for name in {*after, *before}}
         return asyncio.run(self._facts({name: number for name, number in grown.items() if number}))
 
-    def _live(self, at: int | None) -> bool:
+    def _live(self, at: Point | None) -> bool:
         """One process; whether the run ended before it died."""
         self.ledger.life, self.life = self.life, self.life + 1
         if self.plot.killed:
-            self._ids = SteadyIds(self._ids.first, 3 + self.life)
+            self._ids = SteadyIds(self._ids.first, 1000 * self.number + self.life)
         self._ids.begins = self._unborn
         if self.plot.killed:
             ended = self._in_child(at)
             self.ledger.read()
             return ended
-        probe = Dying(at)
-        return self.ground.live(probe, self._open, lambda runtime: self._story(runtime, lambda: probe.points)) is not None
+        probe = Marked(self._ids.first, at)
+        opened = partial(self._open, probe)
+        return self.ground.live(probe, opened, lambda runtime: self._story(runtime, probe)) is not None
 
-    def _open(self, store: SqlStore) -> WatchedRuntime:
+    def _open(self, probe: Marked) -> WatchedRuntime:
+        store = MarkedStore(self.ground.database(), probe)
         options: dict[str, Any] = {"settings": unhurried(self.plot.settings), "clock": self.ground.clock, "ids": self._ids}
         machines = [self.plot.machine]
         return WatchedRuntime(self.ground.url, machines=machines, llm=self._model, store=store, ledger=self.ledger, **options)
 
-    async def _story(self, runtime: WatchedRuntime, points: Callable[[], int]) -> RunRecord:
+    async def _story(self, runtime: WatchedRuntime, probe: Marked) -> RunRecord:
         """What every process does, whatever came before it."""
         run = await runtime.start(self.plot.machine, self.plot.input(), key=f"crash test {self._ids.first.hex()}")
         self.run_id = run.id
         await take_over(runtime, run, runtime.look_after)
         person = Person(self.plot.decisions, self.ledger)
         ended = await both(self._until_ended(runtime, person), self._aside(runtime, person))
-        self.points = points()
+        self.points = list(probe.passed)
         return ended
 
     async def _until_ended(self, runtime: Runtime, person: Person) -> RunRecord:
@@ -143,7 +147,7 @@ class World:
 
     # --- dying by SIGKILL --------------------------------------------------------------------------------------------
 
-    def _in_child(self, at: int | None) -> bool:
+    def _in_child(self, at: Point | None) -> bool:
         """A life in a process of its own; whether the run ended in it."""
         if not hasattr(os, "fork"):
             raise ConfigError("crash_everywhere(processes=True) needs an operating system that can fork")
@@ -162,42 +166,39 @@ class World:
         said = told.read_text() if told.exists() else ""
         if os.waitstatus_to_exitcode(status) != 0:
             raise AssertionError(f"the process failed:\\n{said}")
-        points, self.run_id = said.split()
-        self.points = int(points)
+        self.run_id, *lines = said.splitlines()
+        self.points = [Point(*json.loads(line)) for line in lines]
         return True
 
-    def _be_the_child(self, at: int | None, told: Path) -> None:
+    def _be_the_child(self, at: Point | None, told: Path) -> None:
         """Never comes back."""
         code = 1
         try:
-            probe = KillAt(-1 if at is None else at)
+            probe = Marked(self._ids.first, at, kill=True)
 
             async def live() -> None:
-                async with self._open(self.ground.store(probe)) as runtime:
-                    await self._story(runtime, lambda: probe.points)
-                    probe.at = -1
+                async with self._open(probe) as runtime:
+                    await self._story(runtime, probe)
 
             asyncio.run(live())
-            told.write_text(f"{self.points} {self.run_id}")
+            told.write_text("\n".join([self.run_id, *(json.dumps(astuple(point)) for point in self.points)]))
             code = 0
         except BaseException:  # noqa: BLE001 - whatever it is, the parent must hear of it and nothing else may run
             told.write_text(traceback.format_exc())
         finally:
-            sys.stdout.flush()
             os._exit(code)
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    def _look_at_death(self, at: int) -> None:
+    def _look_at_death(self) -> None:
         with self.ground.looking() as sql:
             calls = sql.execute(t.calls.select()).all()
             head = sql.execute(t.runs.select().where(t.runs.c.run_id == self._ids.first)).first()
         self._unborn = head is None
         self.finished.append({(row.run_id.hex(), row.seq, row.digest.hex(), row.occurrence) for row in calls})
-        side = "after" if at % 2 else "before"
-        stood = "before the run was there" if head is None else f"{side} a commit, at step {head.seq} in {head.state}"
         done = 0 if head is None else sum(row.run_id == self._ids.first and row.seq == head.seq for row in calls)
-        self.deaths.append(stood + (f", with {done} calls of it recorded" if done else ""))
+        recorded = f", with {done} of its calls" if done else ""
+        self.deaths.append("nothing of the run" if head is None else f"step {head.seq} in {head.state}{recorded}")
 
     def _feed_end(self) -> int:
         if not self.ground.shared:

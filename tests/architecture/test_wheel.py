@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = {".py", ".md", ".jsonl"}
+SHIPPED = {".py", ".md", ".jsonl", ".typed", ".csv", ".eml", ".html", ".txt"}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_module_and_the_mark_of_types(unpacked: Path) -> None:
     wanted = {path.relative_to(ROOT) for path in (ROOT / "statecraft").rglob("*.py")} | {Path("statecraft/py.typed")}
     wanted |= {path.relative_to(ROOT) for path in (ROOT / "statecraft/store/migrations").rglob("*.sql")}
+    wanted |= {Path("statecraft/diagram/page.css"), Path("statecraft/diagram/page.js")}
     wanted |= {Path("statecraft") / path.relative_to(ROOT) for path in (ROOT / "machines").rglob("*") if path.suffix in SHIPPED}
     held = {
         path.relative_to(unpacked)

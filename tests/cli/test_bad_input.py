@@ -229,7 +229,11 @@ def test_a_bad_key_fails_the_run_with_one_line_that_says_so(place: Path, refusin
         (("show", "@last", "--colour"), "No such option"),
         (("cancel", "@last"), "Missing option '--reason'"),
         (("runs", "--status", "asleep"), "'asleep' is not one of"),
-        (("diagram",), "give either TARGET or --run RUN"),
+        (("diagram",), "give either TARGET or --run RUN or --diff OLD NEW"),
+        (("diagram", "post.py:letters", "--run", "@last"), "give either TARGET or --run RUN or --diff OLD NEW"),
+        (("diagram", "--run", "@last", "--fleet"), "--fleet needs a TARGET"),
+        (("diagram", "post.py:letters", "--hours", "2"), "--hours belongs to --fleet"),
+        (("diagram", "post.py:letters", "-o", "letters.gif"), "no format is written as .gif: name one with -f"),
         (("start", "post.py:letters", "--set", "to"), "--set 'to' is not name=value"),
     ],
 )

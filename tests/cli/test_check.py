@@ -118,7 +118,7 @@ def test_json_has_an_object_for_each_machine() -> None:
     assert both["machines"][1]["findings"][0]["code"] == "SC130"
 
 
-@pytest.mark.parametrize("target", ["research", "support", "machines.drafting"])
+@pytest.mark.parametrize("target", ["research", "support", "extract", "machines.drafting"])
 def test_the_shipped_machines_are_sound_without_a_warning_and_fit_on_one_screen(target: str) -> None:
     done = cli("check", "--strict", target)
     assert done.exit_code == 0, done.stdout

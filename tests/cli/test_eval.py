@@ -115,11 +115,12 @@ def test_a_failing_case_can_be_looked_at_with_the_commands_that_are_printed(plac
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == "failed: 2 cases of 2 failed"
     commands = [line.strip() for line in done.stdout.splitlines() if line.endswith(" --db e.db")]
-    shown = shlex.split(next(command for command in commands if " show " in command))
-    assert cli(*shown[shown.index("show") :]).exit_code == 0
-    replayed = shlex.split(next(command for command in commands if " replay " in command))
-    assert "bar.py:drinks" in replayed
-    assert cli(*replayed[replayed.index("replay") :]).exit_code == 0
+    verbs = ("show", "explain", "replay", "fork")
+    assert [next(verb for verb in verbs if f" {verb} " in command) for command in commands] == [*verbs, *verbs]
+    for command in commands[:4]:
+        words = shlex.split(command)
+        begins = next(place for place, word in enumerate(words) if word in verbs)
+        assert cli(*words[begins:]).exit_code == 0, command
 
 
 def test_again_runs_every_trial_anew_and_since_goes_on_with_it(place: Path) -> None:

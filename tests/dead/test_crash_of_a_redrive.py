@@ -28,7 +28,7 @@ async def life(plant: Plant, machine: Machine[Order], run_id: str, event: Operat
         async with Runtime(plant.url, machines=[machine], clock=plant.clock, settings=plant.settings, store=store) as rt:
             with contextlib.suppress(NotDead):
                 await rt.redrive(run_id, by="ann", note="again", event=event)
-            if (run := await rt.get(run_id)).owner is not None:
+            if (run := await rt.get(run_id)).owner not in (None, rt.owner):
                 await rt.resume(run.id, force=True)
             await rt.wait(run_id)
 

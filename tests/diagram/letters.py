@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from statecraft.diagram import Overlay, overlay
@@ -61,11 +61,22 @@ class Did:
     target: str
     tokens: int = 0
     guards: tuple[tuple[str, bool], ...] = ()
+    payload: Mapping[str, Json] = field(default_factory=dict)
 
 
 def walked(*moves: Did, status: Status, reason: str | None = None, start: str = "draft") -> Overlay:
+    history = journal(*moves, start=start)
+    return overlay(history, [], head(history, status, reason=reason))
+
+
+def head(history: Sequence[TransitionRecord], status: Status, **more: Json) -> RunRecord:
+    last = history[-1]
+    return RunRecord(RUN, "letters", "2", "f" * 64, status, last.target, last.seq, 1, BEGIN, last.at, **more)
+
+
+def journal(*moves: Did, start: str = "draft", given: Mapping[str, Json] | None = None) -> list[TransitionRecord]:
     history: list[TransitionRecord] = []
-    for seq, move in enumerate([Did("start", start), *moves]):
+    for seq, move in enumerate([Did("start", start, payload=given or {}), *moves]):
         history.append(
             TransitionRecord(
                 run_id=RUN,
@@ -75,12 +86,10 @@ def walked(*moves: Did, status: Status, reason: str | None = None, start: str = 
                 target=move.target,
                 at=BEGIN + timedelta(seconds=10 * seq),
                 epoch=1,
-                payload={},
+                payload=move.payload,
                 guards=move.guards,
                 usage=Usage(move.tokens, 0),
                 calls=1 if move.tokens else 0,
             )
         )
-    last = history[-1]
-    run = RunRecord(RUN, "letters", "2", "f" * 64, status, last.target, last.seq, 1, BEGIN, last.at, reason=reason)
-    return overlay(history, [], run)
+    return history

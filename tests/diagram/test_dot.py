@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 from statecraft.diagram import to_dot
-from statecraft.diagram.dot import AMBER, BLUE, FAINT, GREEN, RED
+from statecraft.diagram.look import AMBER, BLUE, FAINT, GREEN, RED
 from statecraft.records import Status
 from tests.diagram.letters import LETTERS, Did, machine, row, state, walked
 

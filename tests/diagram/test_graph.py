@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from statecraft.diagram.graph import Stay, graph, overlay, spine, taken, words_for
+from statecraft.diagram.graph import graph, spine, words_for
+from statecraft.diagram.way import Stay, overlay, taken
 from statecraft.records import CallRecord, RunRecord, Status, TransitionRecord, Usage
 from tests.diagram.letters import BEGIN, LETTERS, RUN, Did, machine, row, state, walked
 

@@ -36,7 +36,7 @@ def test_rows_guards_start_and_ends_are_drawn() -> None:
 
 def test_a_run_numbers_its_moves_and_counts_its_visits() -> None:
     text = to_mermaid(LETTERS, walked(Did("unclear", "draft"), status=Status.RUNNING))
-    assert 'state "draft ×2" as s_draft' in text
+    assert 'state "draft ×2 · 10 s is here" as s_draft' in text
     assert "s_draft --> s_draft : unclear ◆ 1" in text
     assert "class s_draft here" in text
 

@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     [
         ([Case({"question": 3})], "case 'a case without a text': input does not validate as Question: question: Input should be"),
         ([Case({"question": "a?", "mood": 1}, where="c.jsonl:9")], "c.jsonl:9: input does not validate as Question: mood"),
-        ([Case({"question": object()})], "input does not validate"),  # type: ignore[dict-item]  # what a file cannot hold
+        ([Case({"question": object()})], "input does not validate"),  # No file holds that.
         ([case("a?", stat="told")], "no grader of suite 'oracle' reads expect.stat (they read answer, state)"),
         ([case("a?", state="told"), case("a?", state="silent")], "another case is called 'a?' too"),
         ([Case({"question": "a?"}, name="x"), Case({"question": "a?"}, name="y")], "case 'y': it has the same input as 'x'"),

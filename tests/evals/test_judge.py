@@ -9,7 +9,7 @@ import pytest
 from statecraft import Budget, RunFilter, Runtime, Settings
 from statecraft.errors import ConfigError
 from statecraft.evals import Case, Ends, Judge, Report, Suite, evaluate
-from statecraft.llm import Request, ScriptedLLM
+from statecraft.llm import LLM, Request, ScriptedLLM
 from statecraft.records import Json, RunRecord
 from tests.evals.oracle import Parrot, case, oracle
 
@@ -47,7 +47,7 @@ def test_a_judge_marks_each_criterion_and_says_why() -> None:
 
 @pytest.mark.parametrize(("at_least", "passed"), [(0.5, True), (0.75, False)])
 def test_a_share_of_the_criteria_may_be_enough(at_least: float, passed: bool) -> None:
-    models = {"oracle": Parrot(), "judge": judging(marks(False, True))}
+    models: dict[str, LLM] = {"oracle": Parrot(), "judge": judging(marks(False, True))}
     assert evaluate(suite(Judge(["a", "b"], at_least=at_least)), llm=models).passed is passed
 
 

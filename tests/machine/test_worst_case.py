@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from machines.extract import extract
 from machines.research import research
 from machines.support import support
 from statecraft import (
@@ -108,7 +109,7 @@ def test_the_bound_without_all_situations_is_never_below_the_exact_one() -> None
                 assert amount >= amounts(exact)[metric] - 1e-6 or not exact.exact, (seed, most, metric)
 
 
-@pytest.mark.parametrize("machine", [research, support], ids=str)
+@pytest.mark.parametrize("machine", [research, support, extract], ids=str)
 def test_the_ways_are_those_that_the_checks_follow(machine: Machine[Any]) -> None:
     """But for a budget's warning, where no budget is declared that could give one."""
     declaration = machine._declaration([])

@@ -173,7 +173,7 @@ async def test_a_repeated_call_keeps_its_key_and_counts_its_attempts(world: Worl
         return Gone(log=[await run.tool(book)])
 
     old, new = release(walk, "walking", tools=[book]), release(walk, "riding", MOVE, tools=[book])
-    slow = RetryPolicy(first=60.0)
+    slow = RetryPolicy(first=60.0, park_after=0.001)  # However short a pause is drawn, it is waited for parked.
     async with world.open(old, retry=slow) as rt:
         run = await rt.start(old, Trip())
         await rt.idle()

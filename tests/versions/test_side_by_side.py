@@ -57,7 +57,7 @@ async def test_an_old_worker_never_takes_a_migrated_run(office: Office) -> None:
             await desk.decide(run.id, Approve(), by="ann")
         await looked(office, old)
         assert old.counts["claimed"] == 0
-        young._worker.poke()
+        young._worker.poke()  # Nobody told it of the decision, and its clock stands still.
         run = await young.wait(run.id)
         assert (run.state, office.effects) == ("auditing", ["weigh", "pay"])
         other = await old.wait((await old.start(office.first(), Bill())).id)

@@ -60,6 +60,26 @@ class Crew(Suite):
         assert queue.next_due == instant(9_000)
 
     @behaviour
+    async def test_heat_counts_runs_by_state_and_moves_by_row(self, store: Store) -> None:
+        await begun(store, ready(1_000))
+        await waiting_for_review(store)
+        dead, failed = [await begun(store) for _ in range(2)]
+        await store.submit(dead.die())
+        await store.submit(failed.move("gave_up", head=Head(Status.FAILED)))
+        heat = await store.heat("paper", 0)
+        standing = {(crowd.state, str(crowd.status), str(crowd.waiting_for or ""), crowd.runs) for crowd in heat.crowds}
+        assert standing == {("draft", "ready", "", 1), ("draft", "dead", "", 1), ("review", "waiting", "review", 1)}
+        assert {(flow.source, flow.event, flow.moves) for flow in heat.flows} == {("draft", "asked", 1), ("draft", "gave_up", 1)}
+        assert (heat.whole, (await store.heat("letters", 0)).crowds) == (True, ())
+
+    @behaviour
+    async def test_definitions_are_found_by_the_beginning_of_their_fingerprint(self, store: Store) -> None:
+        run = await begun(store)
+        fingerprint = (await store.run(run.run_id)).fingerprint
+        assert [known.fingerprint for known in await store.known(fingerprint[:8])] == [fingerprint]
+        assert await store.known("%") == []
+
+    @behaviour
     async def test_an_empty_store_has_figures_too(self, store: Store) -> None:
         stats = (await store.figures(1_000)).stats
         assert (set(stats.runs.values()), stats.overdue, stats.reviews, dict(stats.dead), stats.workers) == ({0}, 0, 0, {}, ())
