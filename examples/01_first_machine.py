@@ -1,5 +1,5 @@
 import statecraft
-from statecraft import Data, Event, Failure, Machine, Run
+from statecraft import Budget, Data, Event, Failure, Machine, Run
 from statecraft.testing import ScriptedLLM
 
 
@@ -17,7 +17,7 @@ def is_sure(drafted: Drafted, letter: Letter) -> bool:
     return drafted.confidence >= 0.8
 
 
-reply = Machine("reply", data=Letter, max_steps=5)
+reply = Machine("reply", data=Letter, max_steps=5, budget=Budget(tokens=20_000))
 
 
 @reply.state(start=True, max_visits=2)
