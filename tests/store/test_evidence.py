@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from statecraft.errors import NotFound
 from statecraft.ids import digest
@@ -176,7 +177,7 @@ def found(sql: sa.Connection, column: sa.Column[Any], row: dict[str, object], va
         done = sql.execute(sa.update(table).where(*same).values({column.name: value}))
         assert done.rowcount == 1
         return _problems(sql, row.get("run_id") or _first(sql))
-    except sa.exc.IntegrityError as error:
+    except IntegrityError as error:
         return [str(error)]
     finally:
         sql.rollback()
