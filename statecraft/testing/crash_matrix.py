@@ -106,7 +106,8 @@ def crash_everywhere(
     each). `store`: `memory`, `sqlite` (files), a database's URL, or a function that gives the URL of an empty database for
     each run. `decisions`: what people answer, by review state or tool, or a function of the review; a call that a gate
     stops is approved, and one in doubt is looked up, unless it says otherwise. `effects` counts what the outside has seen, so
-    that effects of handlers and tools are compared too; `before_each` puts the outside back before each run. `settings`
+    that effects of handlers and tools are compared too; `before_each` puts all of the outside back before each run (then all
+    runs in databases of their own have the same ids and idempotency keys). `settings`
     are the runtime's, but for lease, polling and poison. `pairs`: two processes die in each run. `processes`: they are real
     ones, ended by SIGKILL; then the store must be a file or a server, the model must answer from the request, and effects
     must be kept outside the process. `most`: at most so many points, spread evenly; for pairs 200 if it is not said.
@@ -119,7 +120,16 @@ def crash_everywhere(
     if processes and store == "memory":
         raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
     given = input if callable(input) else lambda: input
-    plot = Plot(machine, cast("Callable[[], Any]", given), _models(model), decisions, effects, settings, processes)
+    plot = Plot(
+        machine,
+        cast("Callable[[], Any]", given),
+        _models(model),
+        decisions,
+        effects,
+        settings,
+        before_each is not None,
+        processes,
+    )
     with tempfile.TemporaryDirectory(prefix="statecraft-crash-") as folder:
         return _Matrix(plot, store, before_each, Path(folder)).run(pairs, most, points)
 
@@ -180,6 +190,8 @@ class _Matrix:
             world = self._world(ground)
             again = world.run([])
             why = "what a handler draws or looks at outside run.* differs from run to run, so no crash can be judged"
+            if self.before_each is not None:
+                why += "; or before_each leaves something of the outside, which knows the idempotency keys already"
             self._fail_if(differences(again, calm), "a second run that nobody disturbed", why)
         return calm, world.points
 

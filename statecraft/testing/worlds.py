@@ -44,6 +44,8 @@ class Plot:
     decisions: Decisions | None
     effects: Effects | None
     settings: Settings | None
+    put_back: bool = False
+    """Whether the outside is as it was whenever a world begins; then all of them may have the same ids."""
     killed: bool = False
     """Whether lives are processes of their own, which end by SIGKILL."""
 
@@ -77,10 +79,11 @@ class World:
         self.ledger = Ledger(self.folder / f"ledger-{self.number}" if self.plot.killed else None)
         self._model = self.plot.model()
         self._after = self._feed_end()
-        # Another one in each world, so that an outside which nobody put back does not know its idempotency keys yet.
-        steady = digest(f"{self.plot.machine.name} {self.number}")[:16]
+        # An outside that nobody put back must not know the idempotency keys of a world yet.
+        steady = digest(f"{self.plot.machine.name} {0 if self.plot.put_back else self.number}")[:16]
         first = RandomIds().run_id(self.ground.clock.now()) if self.ground.shared else steady
-        self._ids = SteadyIds(first, self.number)
+        self._seed = 0 if self.plot.put_back else 1000 * self.number
+        self._ids = SteadyIds(first, self._seed)
         self._unborn = True
         """Whether the run is not in the database yet, so that the next id is its."""
 
@@ -104,7 +107,7 @@ class World:
         """One process; whether the run ended before it died."""
         self.ledger.life, self.life = self.life, self.life + 1
         if self.plot.killed:
-            self._ids = SteadyIds(self._ids.first, 1000 * self.number + self.life)
+            self._ids = SteadyIds(self._ids.first, self._seed + self.life)
         self._ids.begins = self._unborn
         if self.plot.killed:
             ended = self._in_child(at)

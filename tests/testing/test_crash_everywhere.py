@@ -179,7 +179,7 @@ def test_an_effect_outside_the_journal_is_found() -> None:
     said = str(caught.value)
     told = r"effects: [56], undisturbed 4 \(a handler acts on the world without run\.tool, or a tool twice\)"
     assert re.search(told, said)  # Once more for the crash, and once more if the person is asked about the payment.
-    assert re.search(r"process died at point \d+ of \d+, before the commit of attempt 1 of charge \(begun\) in step 0 \(", said)
+    assert re.search(r"process died at point \d+ of \d+, before the commit of .* in step 0 \(the journal had", said)
     assert "(the journal had step 0 in paying), is not what it should be" in said
     assert "to see it: crash_everywhere(..., points=[" in said
 
@@ -199,6 +199,11 @@ async def dither(run: Run[Order], shop: Shop) -> str:
     """Charges for something else each time it runs."""
     shop.calls += 1
     return await run.tool(shop.charge, ["tea", "coffee", "milk"][shop.calls % 3])
+
+
+def test_an_outside_that_is_not_put_back_is_told_of() -> None:
+    with pytest.raises(AssertionError, match="before_each leaves something of the outside, which knows the idempotency keys"):
+        Shop().crash(before_each=lambda: None)
 
 
 def test_a_handler_that_draws_for_itself_cannot_be_judged_and_is_told_so() -> None:
@@ -232,8 +237,9 @@ def test_what_a_handler_reads_from_the_process_is_found() -> None:
         memory.clear()
         return f"visit {visits}"
 
+    shop = Shop(remember)
     with pytest.raises(AssertionError, match=r"run, data: (?s:.*)visit 2(?s:.*)undisturbed: (?s:.*)visit 1"):
-        Shop(remember).crash(before_each=memory.clear)
+        shop.crash(before_each=lambda: (memory.clear(), shop.seen.clear()))
 
 
 def test_a_handler_that_replays_otherwise_is_found_before_anything_dies() -> None:
@@ -297,7 +303,7 @@ def test_a_model_that_is_overloaded_at_first_is_waited_for() -> None:
         ScriptedLLM(answer),
         decisions={"asking": Approved()},
         effects=lambda: len(shop.seen),
-        before_each=asked.clear,
+        before_each=lambda: (asked.clear(), shop.seen.clear()),
         most=12,
     )
     assert report.state == "sent"
