@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,11 @@ class Shop:
         )
         return machine
 
+    def put_back(self, *others: list[Any]) -> None:
+        """Nothing has happened yet."""
+        for each in (self.seen, *others):
+            each.clear()
+
     def crash(self, **options: object) -> CrashReport:
         return crash_everywhere(
             self.machine,
@@ -184,6 +190,7 @@ def test_an_effect_outside_the_journal_is_found() -> None:
     assert "to see it: crash_everywhere(..., points=[" in said
 
 
+@pytest.mark.slow
 def test_a_number_or_a_name_for_each_effect_is_found_as_well() -> None:
     shop = Shop(mail)
     with pytest.raises(AssertionError, match=r"effects of letters: [23], undisturbed 1"):
@@ -201,6 +208,7 @@ async def dither(run: Run[Order], shop: Shop) -> str:
     return await run.tool(shop.charge, ["tea", "coffee", "milk"][shop.calls % 3])
 
 
+@pytest.mark.slow
 def test_an_outside_that_is_not_put_back_is_told_of() -> None:
     with pytest.raises(AssertionError, match="before_each leaves something of the outside, which knows the idempotency keys"):
         Shop().crash(before_each=lambda: None)
@@ -211,6 +219,7 @@ def test_a_handler_that_draws_for_itself_cannot_be_judged_and_is_told_so() -> No
         Shop(dither).crash()
 
 
+@pytest.mark.slow
 def test_a_call_that_the_journal_does_not_know_is_found() -> None:
     async def otherwise(run: Run[Order], shop: Shop) -> str:
         """Charges for tea; a process that finds the outside changed already charges for milk."""
@@ -226,6 +235,7 @@ def test_a_call_that_the_journal_does_not_know_is_found() -> None:
     assert "the intent of charge in step 0 has no outcome" in said
 
 
+@pytest.mark.slow
 def test_what_a_handler_reads_from_the_process_is_found() -> None:
     memory: list[int] = []
 
@@ -239,7 +249,7 @@ def test_what_a_handler_reads_from_the_process_is_found() -> None:
 
     shop = Shop(remember)
     with pytest.raises(AssertionError, match=r"run, data: (?s:.*)visit 2(?s:.*)undisturbed: (?s:.*)visit 1"):
-        shop.crash(before_each=lambda: (memory.clear(), shop.seen.clear()))
+        shop.crash(before_each=lambda: shop.put_back(memory))
 
 
 def test_a_handler_that_replays_otherwise_is_found_before_anything_dies() -> None:
@@ -303,7 +313,7 @@ def test_a_model_that_is_overloaded_at_first_is_waited_for() -> None:
         ScriptedLLM(answer),
         decisions={"asking": Approved()},
         effects=lambda: len(shop.seen),
-        before_each=lambda: (asked.clear(), shop.seen.clear()),
+        before_each=lambda: shop.put_back(asked),
         most=12,
     )
     assert report.state == "sent"
