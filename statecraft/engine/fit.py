@@ -8,7 +8,7 @@ from pydantic_core import PydanticSerializationError
 
 from statecraft.calls.classify import said
 from statecraft.engine.held import Held
-from statecraft.engine.jsonable import stored
+from statecraft.engine.jsonable import lost_number, stored
 from statecraft.errors import InvalidPayload
 from statecraft.machine.data import Data
 from statecraft.machine.event import Event, HandlerFailed, event_name
@@ -30,9 +30,15 @@ def merged(held: Held, event: Event) -> tuple[str, Any]:
 
 def _payload(event: Event) -> str:
     try:
-        return stored(event)
+        payload = stored(event)
     except PydanticSerializationError as error:
         raise InvalidPayload(f"{event_name(type(event))} cannot be kept as JSON: {said(error)}") from error
+    if "null" in payload and (place := lost_number(event)) is not None:
+        raise InvalidPayload(
+            f"{event_name(type(event))} cannot be kept as JSON: {place} is not a finite number; "
+            'give its model the config ser_json_inf_nan="strings", or a value that means the same'
+        )
+    return payload
 
 
 def kept(data: Data) -> str:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from statecraft import Ask, Data, Event, Failure, Machine, Run, Runtime, Settings, Status, tool
 from statecraft.calls.park import Park
@@ -169,6 +169,26 @@ def test_data_with_other_names_numbers_that_are_none_and_computed_fields_survive
             assert (await rt.replay(run.id)).agrees
 
     asyncio.run(go())
+
+
+def test_a_number_that_json_would_lose_fails_its_handler_and_is_named(url: str) -> None:
+    class Point(BaseModel):
+        x: float
+
+    class Plotted(Event):
+        points: list[Point]
+
+    machine = Machine("plotting", data=Measured)
+
+    @machine.state(start=True)
+    async def working(run: Run[Measured]) -> Plotted:
+        return Plotted(points=[Point(x=1.0), Point(x=math.inf)])
+
+    done, failed = machine.final("done", ok=True), machine.final("failed")
+    machine.transitions(working.on(Plotted) >> done, machine.anywhere.on(Failure) >> failed)
+    run, payload = ended(url, machine)
+    assert (run.state, payload["error"]) == ("failed", "InvalidPayload")
+    assert "plotted cannot be kept as JSON: points[1].x is not a finite number" in payload["message"]
 
 
 def test_input_that_would_not_read_back_is_refused_before_anything_is_written(url: str) -> None:
