@@ -171,7 +171,7 @@ async def _renew(rt: Runtime) -> None:
     """
     worker = rt._worker  # noqa: SLF001 - nobody else needs this
     await worker._renew()  # noqa: SLF001
-    while worker._taking:  # noqa: SLF001
+    while worker._taking or worker.claiming:  # noqa: SLF001
         await rt.runs(RunFilter(limit=1))
         await worker._renew()  # noqa: SLF001
 

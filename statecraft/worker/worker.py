@@ -44,6 +44,8 @@ class Worker(Hands):
         self._renewal = Renewal(self._clock, leases, micros(self._settings.lease), self._try_to_renew, self._overdue)
         leases.hurry = self._renewal.hurry
         self._loops: list[asyncio.Task[None]] = []
+        self.claiming = False
+        """Whether runs may be on their way into our hands: their leases count from when they were asked for."""
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -138,11 +140,15 @@ class Worker(Hands):
             now = self._clock.now()
         room = min(self.free, _AT_ONCE)
         claim = port.ClaimDue(self.owner, now, self.lease_until, machines, room, only, queues, self._limits)
-        taken = cast(list[RunRecord], await self._store.submit(claim))
-        with contextlib.ExitStack() as rooms:
-            for run in taken:
-                rooms.enter_context(self.room_for(bytes.fromhex(run.id)))
-            await self._take_all(taken, claim.now)
+        self.claiming = True
+        try:
+            taken = cast(list[RunRecord], await self._store.submit(claim))
+            with contextlib.ExitStack() as rooms:
+                for run in taken:
+                    rooms.enter_context(self.room_for(bytes.fromhex(run.id)))
+                await self._take_all(taken, claim.now)
+        finally:
+            self.claiming = False
         if taken:
             return 0.0
         due = await self._store.next_due(machines, only, queues, self._limits)
