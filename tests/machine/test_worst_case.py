@@ -99,6 +99,11 @@ def test_the_worst_case_of_many_random_machines_is_that_of_their_worst_run() -> 
 
 
 @pytest.mark.slow
+def test_the_worst_case_of_two_thousand_small_machines_is_that_of_their_worst_run() -> None:
+    assert sum(check(seed, 2) for seed in range(10_000, 12_000)) > 1_600
+
+
+@pytest.mark.slow
 def test_the_bound_without_all_situations_is_never_below_the_exact_one() -> None:
     for seed in range(1000, 1080):
         definition = Chance(random.Random(seed), most_states=6).machine().definition
