@@ -40,6 +40,8 @@ _PIPELINES = psycopg.Pipeline.is_supported()
 
 _BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _ANNOUNCE = f", {feed.ANNOUNCE}".encode()
+_FATE = """SELECT pg_xact_status(%s::xid8), (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
+    (SELECT floor(extract(epoch FROM checkpoint_time))::bigint FROM pg_control_checkpoint())"""
 _END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
 """By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's."""
 
@@ -59,6 +61,8 @@ class Link:
         """Whether each transaction begins with `feed.ANNOUNCE`; there is no feed before the schema is made."""
         self._pending: list[tuple[bytes, Sequence[object]]] = []
         """What is sent together with the next statements: one trip to the server instead of two."""
+        self._begun = 0
+        """When the transaction at hand began, in microseconds of the server's clock."""
         self._connect()
 
     @property
@@ -129,8 +133,8 @@ class Link:
             self._cursor.nextset()
             found = self._cursor.fetchone()
             assert found is not None
-            self._xid = found[0]
-            measured(found[1])
+            self._xid, self._begun = found[0], found[1]
+            measured(self._begun)
 
     def hold(self, writes: Sequence[Step]) -> None:
         if not self._announces:
@@ -258,7 +262,12 @@ class Link:
         ) from error
 
     def _fate(self) -> str | None:
-        """`committed`, `aborted`, `in progress`, or None if the server does not remember."""
-        self._cursor.execute("SELECT pg_xact_status(%s::xid8)", (self._xid,))
-        found = self._cursor.fetchone()
-        return None if found is None else cast("str | None", found[0])
+        """`committed`, `aborted`, `in progress`, or None if the server cannot tell.
+
+        A crash loses numbers of transactions that had written nothing durable, and the server gives them away again: after a
+        restart or a recovery (which ends with a checkpoint) since ours began, `committed` may be said of somebody else's.
+        """
+        self._cursor.execute(_FATE, (self._xid,))
+        fate, restarted, recovered = cast("tuple[str | None, int, int]", self._cursor.fetchone())
+        doubtful = restarted > self._begun or recovered > self._begun // 1_000_000
+        return None if fate == "committed" and doubtful else fate
