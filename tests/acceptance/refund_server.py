@@ -2,9 +2,10 @@
 
 A request is one JSON line: {"folder", "kill_at", "die", "doubt"}. The child drives one ticket from wherever the database
 says it stands to its end, or to a question that nobody answers. When asked about the refund it lowers the amount, and
-approves what it is asked then. It dies by SIGKILL at persistence point number `kill_at`, or inside the tool: `die` is
-`before` (it has begun, nothing is paid) or `after` (the shop has committed, the tool has not returned). A refund in doubt
-is answered as `doubt` says: `look` looks into the shop by the idempotency key, `give_up` gives up, nothing leaves it open.
+approves what it is asked then. It dies by SIGKILL at persistence point number `kill_at`, or about the tool: `die` is
+`before` (it has begun, nothing is paid), `after` (the shop has committed, the tool has not returned) or `recording` (at the
+first persistence point after the shop has committed: what the tool said cannot be durable). A refund in doubt is answered
+as `doubt` says: `look` looks into the shop by the idempotency key, `give_up` gives up, nothing leaves it open.
 The answer line is {"status": exit status, "said": what the child said, as JSON (only if it lived)}.
 
 Each payment is noted in a file: `begun` when the tool begins, `paid` when the shop has committed.
@@ -32,10 +33,11 @@ from statecraft.testing import KillAt, PointCounter
 
 EMAIL = "ann@example.com"
 MESSAGE = "The kettle of order 1042 arrived broken. Please refund it."
+NEVER = -1
 LESS = {"order": 1042, "cents": 3000, "reason": "half of it"}
 
 
-def deadly(folder: Path, die: str | None) -> None:
+def deadly(folder: Path, die: str | None, probe: PointCounter | KillAt) -> None:
     """Have the shop note each payment, and this process die in the middle of one."""
     pay, notes = shop.refund, folder / "payments.txt"
 
@@ -49,6 +51,9 @@ def deadly(folder: Path, die: str | None) -> None:
             note(notes, "paid")
         if die == "after":
             os.kill(os.getpid(), signal.SIGKILL)
+        if die == "recording":
+            assert isinstance(probe, KillAt)
+            probe.at = probe.points
         return made
 
     shop.refund = refund
@@ -96,10 +101,12 @@ async def drive(request: dict[str, Any], probe: PointCounter | KillAt) -> dict[s
 
 def child(request: dict[str, Any], out: int) -> None:
     """The forked process: never returns."""
-    kill_at = request.get("kill_at")
-    deadly(Path(request["folder"]), request.get("die"))
+    kill_at, die = request.get("kill_at"), request.get("die")
+    kills = kill_at is not None or die == "recording"
+    probe = KillAt(NEVER if kill_at is None else int(kill_at)) if kills else PointCounter()
+    deadly(Path(request["folder"]), die, probe)
     try:
-        said = asyncio.run(drive(request, PointCounter() if kill_at is None else KillAt(int(kill_at))))
+        said = asyncio.run(drive(request, probe))
     except BaseException as error:
         os.write(out, f"{type(error).__name__}: {error}".encode()[:4000])
         os._exit(1)

@@ -130,13 +130,17 @@ def test_killed_at_every_persistence_point_it_is_paid_once_or_asked_about(server
         assert payments(folder)["paid"] == 1, f"killed at point {at}"
         assert replies(folder) == 1, f"killed at point {at}"
     assert at - begin > 12
-    # Asked about only where the outcome was not known: it had begun, and its record was not durable.
-    assert 0 < len(doubts) < (at - begin) / 2
+    # Asked about only where the outcome was not known: it had begun, and its record was not durable. Which commits share one
+    # is a matter of timing, so that these points may be passed by here; the next test meets one for certain.
+    assert len(doubts) < (at - begin) / 2
     assert set(doubts) <= {"happened", "did_not_happen"}
 
 
-@pytest.mark.parametrize(("die", "paid", "decision"), [("before", [], "did_not_happen"), ("after", [(1042, 3000)], "happened")])
-def test_killed_inside_the_tool_it_is_asked_about_and_the_answer_is_kept_to(
+@pytest.mark.parametrize(
+    ("die", "paid", "decision"),
+    [("before", [], "did_not_happen"), ("after", [(1042, 3000)], "happened"), ("recording", [(1042, 3000)], "happened")],
+)
+def test_killed_about_the_tool_it_is_asked_about_and_the_answer_is_kept_to(
     server: Server, tmp_path: Path, die: str, paid: list[tuple[int, int]], decision: str
 ) -> None:
     assert server.run(tmp_path, die=die) is None

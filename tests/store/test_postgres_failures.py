@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -269,6 +272,44 @@ def test_a_store_goes_on_after_its_server_crashed_and_came_back() -> None:
             await asyncio.wait_for(woken.wait(), 20)
 
         within(url, story)
+
+
+def answering(url: str) -> psycopg.Connection[Any]:
+    """A connection to a server that is about to answer again."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return psycopg.connect(url, autocommit=True)
+        except psycopg.OperationalError:
+            assert time.monotonic() < until, "the server does not come back"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crash", ["server", "session"])
+def test_a_commit_that_a_crash_lost_is_not_taken_for_that_of_another_transaction_with_its_number(crash: str) -> None:
+    """A number that was given to a transaction is given again after a crash, unless something that names it was durable."""
+    with PostgresServer() as server:
+        url = server.create_database()
+        database = Postgres(parse(url))
+        link = database.writer()
+        link.begin()
+        lost = int(link._xid)
+        if crash == "server":
+            server.restart("immediate")
+        else:  # The server ends every session when one dies so, and recovers without being started again.
+            with psycopg.connect(url, autocommit=True) as witness:
+                os.kill(link._raw.info.backend_pid, signal.SIGKILL)
+                with pytest.raises(psycopg.OperationalError):
+                    witness.execute("SELECT pg_sleep(30)")
+        with answering(url) as other:
+            given = 0
+            while given < lost:
+                (given,) = other.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() or (lost + 1,)
+            assert given == lost, "the number was not given again: this shows nothing"
+        with pytest.raises(StoreUnavailable, match="cannot tell its outcome"):
+            link.commit()
+        link.close()
+        database.dispose()
 
 
 # --- what errors mean -------------------------------------------------------------------------------------------------
