@@ -283,7 +283,7 @@ def test_a_share_that_is_asked_of_all_machines_fails_where_none_ran(session: pyt
     result = run(session, "--statecraft-cover-fail-under=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert told(result) == ["FAIL: less than 1% of the rows were taken, for no machine ran"]
-    assert run(session, "--statecraft-cover-fail-under=1", "--collect-only").ret == 0
+    assert run(session, LETTERS, "--statecraft-cover-fail-under=1", "--collect-only").ret == 0
     assert run(session, "--statecraft-coverage=all").ret == 0
 
 
