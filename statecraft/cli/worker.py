@@ -64,6 +64,7 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
         machines, database = [target.machine for target in found], session.database
         with on_signals(leaving):
             async with Runtime(database.url, machines=machines, llm=models, settings=settings, migrate=database.migrate) as rt:
+                await rt.announced()  # Who cannot write would only look as if it were waiting.
                 await work(rt, found, shown(database.url), drain, leaving)
         leaving.done()
         return Exit.DONE
@@ -124,7 +125,7 @@ def agreed_settings(targets: Sequence[Target]) -> Settings:
 def adjusted(settings: Settings, options: Options) -> Settings:
     """The settings with what the options say instead. A worker takes every due run of its machines and queues."""
     given = {field.name: getattr(options, field.name) for field in fields(Options)}
-    return replace(settings, take="all", **{name: value for name, value in given.items() if value})
+    return replace(settings, take="all", **{name: value for name, value in given.items() if value not in (None, ())})
 
 
 def models_of(targets: Sequence[Target], session: Session) -> dict[str, LLM]:
