@@ -17,7 +17,7 @@ from statecraft.cli.fields import Fields, build, read_fields
 from statecraft.cli.letter import letter_lines, letter_rows, pattern_rows
 from statecraft.cli.screen import count, table
 from statecraft.cli.target import find_machine
-from statecraft.cli.verb import SendingVerb, Session, Verb, VerbGroup, one_line
+from statecraft.cli.verb import LIMIT, SendingVerb, Session, Verb, VerbGroup, one_line
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import ConfigError, IllegalEvent, NotFound, Refused, StatecraftError
 from statecraft.letters import DeadFilter, Redriven
@@ -74,7 +74,7 @@ def moment(text: str, now: datetime) -> datetime:
 @dlq.command("list", cls=Verb)
 @_MACHINE
 @_filtered
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, the latest first.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, help="At most this many, the latest first.")
 @click.pass_obj
 def list_letters(session: Session, /, limit: int, **only: Any) -> Exit:
     """List dead letters, the latest first."""
@@ -146,7 +146,7 @@ def show_letter(session: Session, run: str) -> Exit:
 @click.option("--all", "every", is_flag=True, help="All that fit the filters; without --yes only a preview.")
 @_OF
 @_filtered
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="With --all: at most this many.")
+@click.option("--limit", type=LIMIT, default=100, show_default=True, help="With --all: at most this many.")
 @click.option("--yes", is_flag=True, help="With --all: do it.")
 @click.option("--event", metavar="NAME", help="An operator's event of the machine; --data, --input and --set fill it.")
 @click.option("--data", metavar="JSON", help="The event's fields.")
