@@ -19,7 +19,7 @@ from statecraft.cli.screen import Screen, program
 from statecraft.errors import ConfigError, DefinitionError, StatecraftError
 
 LIMIT = click.IntRange(1, 2**31 - 1)
-"""How many of a list, at most."""
+"""A number of things, as databases can hold it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from statecraft.cli.leaving import Leaving, on_signals
 from statecraft.cli.logs import log_lines
 from statecraft.cli.span import Span
 from statecraft.cli.target import Target, load_target, model_for, project_targets
-from statecraft.cli.verb import Session, Verb
+from statecraft.cli.verb import LIMIT, Session, Verb
 from statecraft.errors import ConfigError
 from statecraft.store import shown
 
@@ -40,7 +40,7 @@ class Options:
 
 @click.command(cls=Verb)
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Runs held at once, at most (default 64).")
+@click.option("--concurrency", type=LIMIT, metavar="N", help="Runs held at once, at most (default 64).")
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="Queue to take runs from; may be given several times.")
 @click.option("--drain", is_flag=True, help="Leave when nothing is due or in hand.")
 @click.option("--grace", type=Span(), default="10s", show_default=True, metavar="T", help="How long calls may finish on SIGTERM.")

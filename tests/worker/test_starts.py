@@ -119,8 +119,10 @@ def test_a_sleep_past_all_dates_keeps_nobody_from_looking(url: str) -> None:
             return Stop()
 
         machine = one_state(work)
-        async with Runtime(url, machines=[machine], settings=slow_polls()) as rt:
-            run = await asyncio.wait_for(rt.wait((await rt.start(machine, Note())).id), 20)
+        async with Runtime(url, machines=[machine], settings=slow_polls()) as rt, asyncio.timeout(20):
+            run = await rt.start(machine, Note())
+            while run.status is not Status.WAITING:
+                run = await rt.get(run.id)
             assert (run.status, run.due_at) == (Status.WAITING, datetime.max.replace(tzinfo=UTC))
             assert [each.id for each in await rt.runs()] == [run.id]
             assert (await rt.stats()).runs["waiting"] == 1
