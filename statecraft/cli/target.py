@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -199,7 +200,9 @@ def _from_import(name: str) -> ModuleType:
         except (Exception, SystemExit) as error:
             raise _import_failed(name, error) from error
     forms = f"package.module:machine, path/to/file.py:machine or {', '.join(SHIPPED)}"
-    raise ConfigError(f"there is no module {name!r}; TARGET is {forms}")
+    close = difflib.get_close_matches(name, SHIPPED, n=1)
+    meant = f" did you mean {close[0]}?" if close else ""
+    raise ConfigError(f"there is no module {name!r};{meant} TARGET is {forms}")
 
 
 def _elsewhere(name: str) -> tuple[str, ...]:

@@ -221,6 +221,9 @@ def test_a_diagram_is_written_in_each_text_form(place: Path) -> None:
     done = cli("diagram", "post.py:letters", "-o", "letters.dot", "--json")
     assert fields(done)["format"] == "dot"
     assert "digraph" in (place / "letters.dot").read_text()
+    told = fields(cli("diagram", "post.py:letters", "--json"))
+    assert (told["file"], told["format"]) == (None, "mermaid")
+    assert told["text"] == cli("diagram", "post.py:letters").stdout
 
 
 def test_a_diagram_of_a_run_needs_no_code(place: Path) -> None:
@@ -252,7 +255,12 @@ def test_colour_is_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\x1b[" not in cli("show", run_id, "--color", "never").stdout
 
 
-@pytest.mark.parametrize("words", [("runs",), ("show", "@last"), ("review",), ("check",), ("watch", "@last")])
+DRAWN = [("diagram", "--run", "@last", "-f", form) for form in ("mermaid", "dot", "html")]
+
+
+@pytest.mark.parametrize(
+    "words", [("runs",), ("show", "@last"), ("review",), ("review", "list"), ("check",), ("watch", "@last"), *DRAWN]
+)
 def test_json_is_one_object_on_stdout(words: tuple[str, ...]) -> None:
     start()
     done = cli(*words, "--json")
