@@ -29,6 +29,7 @@ from statecraft.cli.schedule import schedule
 from statecraft.cli.show import show
 from statecraft.cli.start import start
 from statecraft.cli.stats import stats
+from statecraft.cli.verb import WHOLE
 from statecraft.cli.verify import verify
 from statecraft.cli.worker import worker
 
@@ -79,7 +80,7 @@ class App(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         for title, names in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(80)) for name in names])
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(WHOLE)) for name in names])
 
 
 SECTIONS = {

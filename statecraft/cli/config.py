@@ -76,7 +76,12 @@ def find_database(flag: str | None, config: Config) -> Database:
 
 
 def as_url(text: str, folder: Path | None = None) -> str:
-    """A database URL; a plain path becomes a SQLite one. Relative SQLite paths count from `folder`, if given."""
+    """A database URL; a plain path becomes a SQLite one. Relative SQLite paths count from `folder`, if given.
+
+    Raises `ConfigError` for a path with a question mark, behind which a URL has options: another file would be opened.
+    """
+    if "://" not in text and "?" in text:
+        raise ConfigError(f"the path {text!r} has a question mark, which no database's path may have here; choose another name")
     url = text if "://" in text else f"sqlite:///{text}"
     path = sqlite_file(url)
     if folder is None or path is None or path.is_absolute():

@@ -293,14 +293,19 @@ async def show_places(stage: Stage, run: RunRecord) -> Path:
     stage.title(8, "Look further")
     picture = await _picture(stage, run)
     rows = [
-        (dim("picture"), short_path(picture)),
+        (dim("picture"), f"{short_path(picture)}{_without_graphviz(picture)}"),
         (dim("database"), short_path(cast(Path, stage.database.file))),
     ]
-    words = ("show @last --steps", "show @last --step 1", "replay @last", "runs")
+    words = ("show @last --steps", "explain @last --step 1", "replay @last", "runs")
     rows += [(dim("try") if place == 0 else "", stage.command(word)) for place, word in enumerate(words)]
     for line in table(rows):
         stage.line(line)
     return picture
+
+
+def _without_graphviz(picture: Path) -> str:
+    """Why the picture is text, and what makes it one, if it is."""
+    return "" if picture.suffix == ".svg" else "  (Mermaid text; an SVG needs Graphviz: statecraft check)"
 
 
 async def _picture(stage: Stage, run: RunRecord) -> Path:

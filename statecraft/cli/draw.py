@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TEXTS = ("html", "dot", "mermaid")
 PICTURES = ("svg", "png", "pdf")
 SUFFIXES = {".mmd": "mermaid", ".gv": "dot", ".htm": "html", **{f".{form}": form for form in (*TEXTS, *PICTURES)}}
+BYTES = ("png", "pdf")
 PLAIN = ("", ".txt", ".md", ".mermaid")
 """Endings of a file that may hold the default format."""
 T = TypeVar("T")
@@ -59,6 +60,8 @@ def diagram(
     form = fmt or format_of(output)
     if output is None and form in PICTURES and sys.stdout.isatty():
         raise click.UsageError(f"a {form} is no text for a terminal: add -o FILE")
+    if output is None and form in BYTES and session.screen.as_json:
+        raise click.UsageError(f"a {form} is no text for JSON: add -o FILE")
     if run:
         drawn = _read(session, lambda rt: _of_run(rt, run, form))
     elif diff:
@@ -149,7 +152,10 @@ def _read(session: Session, ask: Callable[[Runtime], Awaitable[T]]) -> T:
 
 def _put(session: Session, drawn: bytes, form: str, output: Path | None) -> Exit:
     if output is None:
-        sys.stdout.buffer.write(drawn)
+        if session.screen.as_json:
+            session.screen.emit({"file": None, "format": form, "bytes": len(drawn), "text": drawn.decode()})
+        else:
+            sys.stdout.buffer.write(drawn)
         return Exit.DONE
     write_whole(output, drawn)
     if session.screen.as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.moves import line_of
-from statecraft.cli.screen import count, paint
+from statecraft.cli.screen import count, paint, seconds_of
 from statecraft.cli.target import Target, find_machine, model_for, settings_for
 from statecraft.cli.verb import Session, must_exist
 from statecraft.errors import WaitTimeout
@@ -94,7 +94,8 @@ async def settle(session: Session, rt: Runtime, run_id: str, after: int = 0) -> 
         run = await rt.wait(run_id, timeout=session.drive.timeout)
         await following
     except WaitTimeout:
-        session.screen.say(f"not settled after {session.drive.timeout}; the run goes on: {session.command(f'resume {run_id}')}")
+        resume = session.command(f"resume {run_id}")
+        session.screen.say(f"not settled after {seconds_of(session.drive.timeout)}; the run goes on: {resume}")
         run = await rt.get(run_id)
         await conclude(session, rt, run)
         return Exit.TIMEOUT

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+
 import click
 
 from statecraft.cli.driving import reading, run_async
@@ -26,11 +29,22 @@ def explain(session: Session, run: str, step: int | None) -> Exit:
         if session.screen.as_json:
             session.screen.emit({"explanation": found})
             return Exit.DONE
+        columns = shutil.get_terminal_size().columns if session.screen.to_terminal else 0
         for line in str(found).splitlines():
-            session.screen.data(_painted(line))
+            session.screen.data("\n".join(map(_painted, _broken(line, columns))))
         return Exit.DONE
 
     return run_async(main)
+
+
+def _broken(line: str, columns: int) -> list[str]:
+    """A line that is wider than the terminal, broken under its text and not under its label; whole where there is no terminal."""
+    if len(line) <= max(columns, 40) or not columns:
+        return [line]
+    hang = " " * (12 if line[:1] == " " else 0)
+    return textwrap.wrap(
+        line, max(columns, 40), subsequent_indent=hang, drop_whitespace=True, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _painted(line: str) -> str:

@@ -9,7 +9,7 @@ import click
 from statecraft.cli.driving import reading, run_async, standing
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.moves import line_of
-from statecraft.cli.screen import clip, paint, table
+from statecraft.cli.screen import clip, paint, seconds_of, table
 from statecraft.cli.verb import LIMIT, Session, Verb
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import WaitTimeout
@@ -84,14 +84,14 @@ def watch(session: Session, run: str) -> Exit:
         async with reading(session) as rt:
             found = await rt.find(run)
             try:
-                async with SystemClock().timeout(timeout.total_seconds() if timeout else None):
+                async with SystemClock().timeout(None if timeout is None else timeout.total_seconds()):
                     async for entry in rt.follow(found.id):
                         seen.append(entry)
                         line = line_of(entry)
                         if line and not session.screen.as_json:
                             session.screen.data(line)
             except TimeoutError as error:
-                raise WaitTimeout(f"run {found.id} has not settled after {timeout}; it goes on") from error
+                raise WaitTimeout(f"run {found.id} has not settled after {seconds_of(timeout)}; it goes on") from error
             found = await rt.get(found.id)
             if session.screen.as_json:
                 session.screen.emit({"run": found, "entries": seen})

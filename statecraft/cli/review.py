@@ -60,6 +60,13 @@ async def _list(session: Session) -> Exit:
     return Exit.DONE
 
 
+@review.command("list", cls=Verb)
+@click.pass_obj
+def list_reviews(session: Session) -> Exit:
+    """List what waits for a person, all runs together."""
+    return run_async(lambda: _list(session))
+
+
 @review.command("show", cls=Verb)
 @click.argument("run")
 @click.option("--review", metavar="ID", help="Which question, if the run asks several.")

@@ -119,6 +119,11 @@ def took(gap: timedelta) -> str:
     return f"{length:.1f} s" if length < 120 else ago(length)
 
 
+def seconds_of(limit: timedelta | None) -> str:
+    """A `--timeout` as it was given: `90 s`, `0.5 s`."""
+    return "any time" if limit is None else f"{limit.total_seconds():g} s"
+
+
 def count(number: int, noun: str) -> str:
     """`1 call`, `2 calls`, `1,204 tokens`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -202,7 +203,9 @@ def _from_import(name: str, forms: str = FORMS) -> ModuleType:
                 raise _import_failed(name, error) from error
         except (Exception, SystemExit) as error:
             raise _import_failed(name, error) from error
-    raise ConfigError(f"there is no module {name!r}; TARGET is {forms}")
+    close = [one for one in difflib.get_close_matches(name, SHIPPED) if one in forms]
+    meant = f" did you mean {close[0]}?" if close else ""
+    raise ConfigError(f"there is no module {name!r};{meant} TARGET is {forms}")
 
 
 def _elsewhere(name: str) -> tuple[str, ...]:

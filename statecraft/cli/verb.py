@@ -108,7 +108,13 @@ class VerbGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(WHOLE)) for name, command in self.commands.items()])
 
+
+WHOLE = 400
+"""Longest first sentence of a verb in a list of verbs: it is wrapped, never cut."""
 SHARED = ("db", "as_json", "progress", "color", "debug")
 DRIVE = ("machines", "model", "pace", "timeout")
 INPUT = ("text", "sets")

@@ -99,7 +99,16 @@ def described(told: Mapping[str, Json]) -> str:
     if "cron" in told:
         return f"{told['cron']} ({told.get('zone')})"
     since = "" if told.get("anchor") == "1970-01-01T00:00:00Z" else f" from {told.get('anchor')}"
-    return f"every {timedelta(seconds=told.get('every', 0))}{since}"
+    return f"every {_short(told.get('every', 0))}{since}"
+
+
+def _short(seconds: int) -> str:
+    """Whole seconds as `--every` takes them: `36h` is `1d12h`."""
+    parts = []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")):
+        number, seconds = divmod(seconds, size)
+        parts += [f"{number}{unit}"] if number else []
+    return "".join(parts) or "0s"
 
 
 def newest(rule: Rule, first: datetime, now: datetime, most: int) -> list[datetime]:

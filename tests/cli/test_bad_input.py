@@ -239,6 +239,7 @@ def test_a_bad_key_fails_the_run_with_one_line_that_says_so(place: Path, refusin
         (("diagram", "post.py:letters", "--run", "@last"), "give either TARGET or --run RUN or --diff OLD NEW"),
         (("diagram", "--run", "@last", "--fleet"), "--fleet needs a TARGET"),
         (("diagram", "post.py:letters", "--hours", "2"), "--hours belongs to --fleet"),
+        (("diagram", "post.py:letters", "-f", "png", "--json"), "a png is no text for JSON: add -o FILE"),
         (("diagram", "post.py:letters", "-o", "letters.gif"), "no format is written as .gif: name one with -f"),
         (("start", "post.py:letters", "--set", "to"), "--set 'to' is not name=value"),
     ],

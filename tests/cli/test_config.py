@@ -46,6 +46,8 @@ def test_a_wrong_file_is_named_with_what_is_wrong(place: Path, text: str, said: 
 
 def test_paths_and_urls_of_sqlite_are_told_apart() -> None:
     assert as_url("runs.db") == "sqlite:///runs.db"
+    with pytest.raises(ConfigError, match="has a question mark"):
+        as_url("what?.db")
     assert as_url("/tmp/runs.db") == "sqlite:////tmp/runs.db"
     assert sqlite_file("sqlite:////tmp/runs.db") == Path("/tmp/runs.db")
     assert sqlite_file("sqlite+pysqlite:///runs.db?mode=ro") == Path("runs.db")

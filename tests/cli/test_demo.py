@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,8 +32,12 @@ def test_the_demo_kills_resumes_approves_by_flag_and_proves(place: Path) -> None
         "The chain of hashes holds.",
         "every move agrees",
         "statecraft show @last --steps --db",
+        "statecraft explain @last --step 1 --db",
     ):
         assert said in text
+    for line in (line for line in text.partition("Look further")[2].splitlines() if " --db " in line):
+        tried = cli(*shlex.split(line.partition("statecraft ")[2]))
+        assert (tried.exit_code, tried.stdout != "") == (0, True), line
     assert "[1]" in text
     assert "Traceback" not in done.stderr
     run = fields(cli("show", "@last", "--db", "statecraft-demo/runs.db", "--json"))

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
+from click.testing import CliRunner
 
 from statecraft.cli.app import SECTIONS, app
 from statecraft.cli.exits import Exit
@@ -49,3 +51,12 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_verb_is_in_one_section_of_the_help() -> None:
     listed = [name for names in SECTIONS.values() for name in names]
     assert sorted(listed) == sorted(app.commands)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_what_a_verb_does_is_never_cut_in_a_list_of_verbs(columns: int) -> None:
+    runner = CliRunner()
+    groups = [(), *((name,) for name, command in app.commands.items() if isinstance(command, click.Group))]
+    for words in groups:
+        told = runner.invoke(app, [*words, "--help"], terminal_width=columns).stdout
+        assert not re.search(r"[\w,]\.\.\.", told), told

@@ -62,6 +62,7 @@ def test_a_shipped_machine_is_found_by_its_name_and_by_both_of_its_modules() -> 
     ("text", "said"),
     [
         ("nowhere:letters", "there is no module 'nowhere'"),
+        ("resarch", "there is no module 'resarch'; did you mean research? TARGET is"),
         ("nowhere.py:letters", "there is no file nowhere.py"),
         ("post:packets", "post has no 'packets'; it has letters"),
         ("post:number", "post:number is a int, not a machine; it has letters"),

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from statecraft.cli.explain import _broken
 from tests.cli.support import cli, fields, start
 
 
@@ -169,11 +172,12 @@ def test_watch_tells_the_moves_and_ends_with_the_outcome() -> None:
     assert "call" in kinds
 
 
-def test_watch_gives_up_after_its_timeout_with_6() -> None:
+@pytest.mark.parametrize("limit", ["0", "0.05"])
+def test_watch_gives_up_after_its_timeout_with_6(limit: str) -> None:
     run_id = cli("start", "post.py:letters", "--set", "to=Ann", "--detach").stdout.strip()
-    done = cli("watch", run_id, "--timeout", "0.05")
+    done = cli("watch", run_id, "--timeout", limit)
     assert done.exit_code == 6
-    assert "it goes on" in done.stderr
+    assert f"has not settled after {limit} s; it goes on" in done.stderr
 
 
 def test_replay_agrees_with_the_code_that_ran_and_tells_the_first_difference_to_other_code(place: Path) -> None:
@@ -222,6 +226,9 @@ def test_a_diagram_is_written_in_each_text_form(place: Path) -> None:
     done = cli("diagram", "post.py:letters", "-o", "letters.dot", "--json")
     assert fields(done)["format"] == "dot"
     assert "digraph" in (place / "letters.dot").read_text()
+    told = fields(cli("diagram", "post.py:letters", "--json"))
+    assert (told["file"], told["format"]) == (None, "mermaid")
+    assert told["text"] == cli("diagram", "post.py:letters").stdout
 
 
 def test_a_diagram_of_a_run_needs_no_code(place: Path) -> None:
@@ -269,7 +276,12 @@ def test_colour_is_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\x1b[" not in cli("show", run_id, "--color", "never").stdout
 
 
-@pytest.mark.parametrize("words", [("runs",), ("show", "@last"), ("review",), ("check",), ("watch", "@last")])
+DRAWN = [("diagram", "--run", "@last", "-f", form) for form in ("mermaid", "dot", "html")]
+
+
+@pytest.mark.parametrize(
+    "words", [("runs",), ("show", "@last"), ("review",), ("review", "list"), ("check",), ("watch", "@last"), *DRAWN]
+)
 def test_json_is_one_object_on_stdout(words: tuple[str, ...]) -> None:
     start()
     done = cli(*words, "--json")
@@ -289,3 +301,19 @@ def test_a_dead_run_shows_its_diagnosis(place: Path) -> None:
     shown = cli("show", "@last").stdout
     assert "diagnosis" in shown
     assert "ZeroDivisionError" in shown
+
+
+def test_a_line_that_is_wider_than_the_terminal_is_broken_under_its_text() -> None:
+    line = "  by        The handler of writing answered written: text is from call 0 (tool greet)."
+    assert _broken(line, 0) == _broken(line, 200) == [line]
+    told = _broken(line, 50)
+    assert max(map(len, told)) <= 50
+    assert [part[:12] for part in told] == ["  by        ", " " * 12, " " * 12]
+    assert " ".join(" ".join(told).split()) == " ".join(line.split())
+
+
+@pytest.mark.slow
+def test_a_stream_that_is_closed_is_no_error() -> None:
+    start()
+    done = subprocess.run(f"{sys.executable} -m statecraft runs >&- 2>errors <&-", shell=True, check=False, timeout=60)
+    assert (done.returncode, Path("errors").read_text()) == (0, "")

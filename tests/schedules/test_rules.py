@@ -265,8 +265,8 @@ def test_rules_are_told_in_words_without_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "cronsim", None)
     assert [described(each) for each in told] == [
         "0 3 * * * (Europe/Berlin)",
-        "every 1:00:00",
-        "every 1 day, 12:00:00 from 2026-01-01T00:00:00Z",
+        "every 1h",
+        "every 1d12h from 2026-01-01T00:00:00Z",
     ]
 
 
