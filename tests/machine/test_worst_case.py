@@ -200,6 +200,13 @@ def test_the_budget_of_the_machine_bounds_what_nothing_else_does() -> None:
     assert (reached.bound, reached.limit, reached.worst) == ("budget", 500, None)
 
 
+def test_where_nothing_bounds_a_visit_the_witness_is_the_run_that_makes_most_of_such_visits() -> None:
+    worst = worst_case(built(second={"per_visit": None}))
+    first, again = ("first", "left", "again"), ("again", "left", "again")
+    for bound in (worst.calls, worst.tokens, worst.money):
+        assert (bound.value, bound.witness) == (None, (first, again, ("again", "right", "done")))
+
+
 def test_a_budget_that_no_run_comes_to_is_not_reached() -> None:
     worst = worst_case(built(budget=Budget(210)))
     assert (worst.tokens.value, worst.tokens.by, worst.reaches) == (210, "path", ())
