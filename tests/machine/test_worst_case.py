@@ -256,6 +256,16 @@ def test_the_wall_of_a_budget_bounds_the_time_until_a_budget_was_exhausted() -> 
     assert worst_case(built(budget=Budget(wall=seconds(20)), rows=on)).wall.value == 20 + 120
 
 
+def test_a_budget_that_is_exhausted_before_its_time_is_over_does_not_lift_that() -> None:
+    def on(machine: Any, first: Any, again: Any, done: Any) -> list[Any]:
+        return [first.on(BudgetExhausted) >> again]
+
+    # 30 s in first, which a visit's own budget may end; then again, until its 60 s are over or the wall comes.
+    once = {"max_visits": 1}
+    assert worst_case(built(second=once, budget=Budget(wall=seconds(80)), rows=on)).wall.value == 80
+    assert worst_case(built(second=once, budget=Budget(wall=seconds(95)), rows=on)).wall.value == 90
+
+
 def test_without_a_timeout_the_time_has_no_bound_and_the_states_are_named() -> None:
     worst = worst_case(built(second={"timeout": None}))
     assert (worst.wall.value, unbounded(worst)) == (None, {"wall": ("again",)})
