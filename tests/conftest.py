@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import entry_points
@@ -14,6 +15,12 @@ from tests.servers import OnServer, make_tables
 
 # Installed, the plugin is there by itself, and pytest refuses one that comes under two names.
 pytest_plugins = ["pytester", *(["statecraft.testing.plugin"] if not entry_points(group="pytest11", name="statecraft") else [])]
+
+
+def pytest_configure() -> None:
+    """A shell starts what it puts in the background deaf to Ctrl-C; what is tested about Ctrl-C is that it is heard."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
