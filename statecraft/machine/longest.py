@@ -47,9 +47,9 @@ def longest(graph: Graph, weights: Sequence[float], *, by_time: bool = False) ->
         if (reached, _whole(graph, here)) > (top, _whole(graph, end)):
             top, end = reached, here
         for move in graph.moves[here]:
-            if by_time and move.way.timed and spent < graph.ways.deadline:
-                continue
             at = min(spent, ends[move.marks])
+            if by_time and move.way.timed and at < graph.ways.deadline:
+                continue
             if at > best[move.to]:
                 best[move.to], came[move.to] = at, (here, move)
     return Longest(top, _trail(graph, came, end) if graph.exact else ())
