@@ -114,6 +114,8 @@ class Change(Data):
     remarks: list[Remark] = []
     summary: str = ""
     event: Verdict = "COMMENT"
+    notes: list[str] = []
+    """What of the last edit could not be done."""
     drop: list[int] = []
     """Numbers of remarks that the reviewer does not want."""
     text: str = ""
@@ -157,6 +159,7 @@ class Summarized(Event):
     remarks: list[Remark]
     summary: str
     event: Verdict
+    notes: list[str] = []
 
 
 class Approved(Event):
@@ -319,6 +322,7 @@ async def human_review(run: Run[Change]) -> Ask[Approved | Edited | Rejected]:
         "not_read": [f"{each.path}: {each.reason}" for each in not_read(data)],
         "out": data.out,
     }
+    shown |= {"notes": data.notes} if data.notes else {}
     return Ask(f"Post this review? Comments: {len(data.remarks)}.", show=shown)
 
 
@@ -327,7 +331,10 @@ async def revising(run: Run[Change]) -> Summarized:
     """Change the review as the reviewer said; they see it again."""
     data = run.data
     kept = [remark for remark in data.remarks if remark.number not in data.drop]
-    return Summarized(remarks=numbered(kept), summary=data.text.strip() or data.summary, event=data.verdict or data.event)
+    there = {remark.number for remark in data.remarks}
+    notes = [f"there is no comment {number}" for number in dict.fromkeys(data.drop) if number not in there]
+    summary, event = data.text.strip() or data.summary, data.verdict or data.event
+    return Summarized(remarks=numbered(kept), summary=summary, event=event, notes=notes)
 
 
 @review.state(timeout=minutes(5), per_visit=Budget(calls=6), tools=[post_review])

@@ -245,6 +245,11 @@ class Runtime(Scheduling, Redriving, Explaining, Replaying):
         """The name under which this runtime holds runs."""
         return self._worker.owner
 
+    async def announced(self) -> None:
+        """Return when the database has this worker's first sign of life. Raises `StoreError` if it cannot be written, as by a
+        role that only reads."""
+        await self._worker.counts.announced()
+
     @property
     def counts(self) -> Mapping[str, int]:
         """What became of runs here so far: `claimed`, `ended`, `parked`, `handed back`, `lost`."""

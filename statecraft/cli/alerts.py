@@ -11,7 +11,7 @@ from statecraft.cli.driving import reading, run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import clip, count, table
 from statecraft.cli.target import load_target, settings_for
-from statecraft.cli.verb import Session, Verb, VerbGroup
+from statecraft.cli.verb import LIMIT, Session, Verb, VerbGroup
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import ConfigError, NotFound, StatecraftError
 from statecraft.ids import RandomIds
@@ -32,7 +32,7 @@ def alerts(ctx: click.Context) -> Exit | None:
 
 @alerts.command("list", cls=Verb)
 @click.option("--failed", is_flag=True, help="Only what was given up.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, newest first.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, help="At most this many, newest first.")
 @click.pass_obj
 def list_(session: Session, failed: bool, limit: int) -> Exit:
     """List alerts and what became of them, newest first."""

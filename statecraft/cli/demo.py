@@ -12,7 +12,7 @@ import click
 
 from statecraft.cli.child import Child, Watched, until_ended, until_inside
 from statecraft.cli.config import Database, actor
-from statecraft.cli.draw import draw_run, write_whole
+from statecraft.cli.draw import draw_run
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.proof import Proof, proof_lines, prove
@@ -24,6 +24,7 @@ from statecraft.cli.target import Target, load_target, model_for
 from statecraft.cli.verb import Session, Verb
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import ConfigError, StatecraftError
+from statecraft.files import write_whole
 from statecraft.records import RunRecord, Usage, Waiting
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.fields import Fields, build, read_fields
 from statecraft.cli.letter import letter_lines, letter_rows, pattern_rows
 from statecraft.cli.screen import count, table
+from statecraft.cli.span import Span
 from statecraft.cli.target import find_machine
-from statecraft.cli.verb import SendingVerb, Session, Verb, VerbGroup, one_line
+from statecraft.cli.verb import LIMIT, SendingVerb, Session, Verb, VerbGroup, one_line
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import ConfigError, IllegalEvent, NotFound, Refused, StatecraftError
 from statecraft.letters import DeadFilter, Redriven
@@ -74,7 +75,7 @@ def moment(text: str, now: datetime) -> datetime:
 @dlq.command("list", cls=Verb)
 @_MACHINE
 @_filtered
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, the latest first.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, help="At most this many, the latest first.")
 @click.pass_obj
 def list_letters(session: Session, /, limit: int, **only: Any) -> Exit:
     """List dead letters, the latest first."""
@@ -146,12 +147,12 @@ def show_letter(session: Session, run: str) -> Exit:
 @click.option("--all", "every", is_flag=True, help="All that fit the filters; without --yes only a preview.")
 @_OF
 @_filtered
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="With --all: at most this many.")
+@click.option("--limit", type=LIMIT, default=100, show_default=True, help="With --all: at most this many.")
 @click.option("--yes", is_flag=True, help="With --all: do it.")
 @click.option("--event", metavar="NAME", help="An operator's event of the machine; --data, --input and --set fill it.")
 @click.option("--data", metavar="JSON", help="The event's fields.")
-@click.option("--deadline", type=click.FloatRange(0, min_open=True), metavar="S", help="A new deadline, S seconds from now.")
-@click.option("--steps", type=click.IntRange(1), metavar="N", help="N more steps from here.")
+@click.option("--deadline", type=Span(), metavar="T", help="A new deadline, so long from now, such as 2h.")
+@click.option("--steps", type=LIMIT, metavar="N", help="N more steps from here.")
 @click.option("--by", metavar="NAME", help="Who acts (default: STATECRAFT_ACTOR, then the OS user).")
 @click.option("--note", metavar="TEXT", default="", help="Why; it is kept with the run.")
 @click.option("--detach", is_flag=True, help="Only make them ready; do not run on here.")
@@ -185,12 +186,11 @@ def _fields(session: Session, data: str | None) -> Fields:
 
 def _wish(how: dict[str, Any], definition: Definition, fields: Fields) -> dict[str, Any]:
     """The arguments of `Runtime.redrive`."""
-    deadline = how["deadline"]
     return {
         "by": actor(how["by"]),
         "note": how["note"],
         "event": _event(definition, how["event"], fields),
-        "deadline": None if deadline is None else timedelta(seconds=deadline),
+        "deadline": how["deadline"],
         "steps": how["steps"],
     }
 

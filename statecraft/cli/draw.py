@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import sys
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -18,7 +15,7 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.screen import short_path
 from statecraft.cli.target import SHIPPED, load_target
 from statecraft.cli.verb import Session, Verb
-from statecraft.errors import ConfigError
+from statecraft.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -159,22 +156,3 @@ def _put(session: Session, drawn: bytes, form: str, output: Path | None) -> Exit
         session.screen.emit({"file": output, "format": form, "bytes": len(drawn)})
     session.screen.say(f"wrote {short_path(output)} ({form}, {len(drawn):,} bytes)")
     return Exit.DONE
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: into a neighbour that then takes its name. Raises `ConfigError`."""
-    try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise ConfigError(f"cannot write into {path.parent} ({error.strerror}); choose another place with -o") from error
-    try:
-        with os.fdopen(number, "wb") as out:
-            out.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise ConfigError(f"cannot write {path} ({error.strerror}); choose another place with -o") from error

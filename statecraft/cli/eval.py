@@ -18,6 +18,7 @@ from statecraft.cli.screen import count, dim, iso
 from statecraft.cli.span import When
 from statecraft.cli.verb import Session, Verb
 from statecraft.clock import SystemClock, instant
+from statecraft.files import write_whole
 from statecraft.money import shown
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Wanted:
 def evaluate(session: Session, /, target: str, again: bool, since: datetime | None, **given: Any) -> Exit:
     """Run the suite TARGET: every case, graded. Its runs are kept like any others.
 
-    TARGET is `path/to/file.py:suite`, `package.module:suite`, or `research` for the shipped one. Trials that are in the database
-    already and would go the same way today are not run again. Exit code 1 if a case failed.
+    TARGET is `path/to/file.py:suite`, `package.module:suite`, or `research` or `extract` for a shipped one. Trials that are in
+    the database already and would go the same way today are not run again. Exit code 1 if a case failed.
     """
     from statecraft.evals import load_baseline
 
@@ -107,19 +108,11 @@ async def _run(session: Session, found: Found, suite: Suite, since: datetime | N
 
 
 def conclude(session: Session, found: Found, report: Report, wanted: Wanted, baseline: Any) -> Exit:
-    """Write what was asked for, say what came of it, and answer the exit code."""
+    """Say what came of it, write what was asked for, and answer the exit code."""
     from statecraft.evals import compare, save_baseline, to_html, to_junit
-    from statecraft.evals.baseline import write_file
 
     comparison = compare(report, baseline) if baseline is not None else None
     reasons = failures(report, wanted, comparison)
-    if wanted.junit:
-        write_file(wanted.junit, to_junit(report))
-    if wanted.html:
-        notes = [*reasons, *(str(change) for change in comparison.changes)] if comparison else reasons
-        write_file(wanted.html, to_html(report, lambda tried: commands(session, found, tried), notes))
-    if wanted.save_baseline:
-        save_baseline(report, wanted.save_baseline)
     if session.screen.as_json:
         changes = comparison.changes if comparison else []
         session.screen.emit({"passed": not reasons, "failures": reasons, "changes": changes, "report": report.to_json()})
@@ -128,6 +121,14 @@ def conclude(session: Session, found: Found, report: Report, wanted: Wanted, bas
             session.screen.data(line)
         for reason in reasons:
             session.screen.say(f"failed: {reason}")
+    # Last, so that a file that cannot be written does not keep back what was found.
+    if wanted.junit:
+        write_whole(wanted.junit, to_junit(report).encode())
+    if wanted.html:
+        notes = [*reasons, *(str(change) for change in comparison.changes)] if comparison else reasons
+        write_whole(wanted.html, to_html(report, lambda tried: commands(session, found, tried), notes).encode())
+    if wanted.save_baseline:
+        save_baseline(report, wanted.save_baseline)
     return Exit.FAILED if reasons else Exit.DONE
 
 

@@ -72,7 +72,10 @@ def load_suite(text: str) -> Found:
     """Find the suite that a TARGET names. Raises `ConfigError` naming what is wrong."""
     from statecraft.evals import Suite
 
-    module, name = (shipped_module(EVALS[text]), "suite") if text in EVALS else load_module(text)
+    if text in SHIPPED and text not in EVALS:
+        raise ConfigError(f"no suite comes with {text}; suites come with {' and '.join(EVALS)}")
+    forms = f"package.module:suite, path/to/file.py:suite or {' or '.join(EVALS)}"
+    module, name = (shipped_module(EVALS[text]), "suite") if text in EVALS else load_module(text, forms)
     suites = [key for key, value in vars(module).items() if isinstance(value, Suite)]
     there = f"it has {', '.join(suites)}" if suites else "it has no suite"
     place = text.rpartition(":")[0] or text

@@ -10,7 +10,7 @@ from statecraft.cli.driving import reading, run_async, standing
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.moves import line_of
 from statecraft.cli.screen import clip, paint, table
-from statecraft.cli.verb import Session, Verb
+from statecraft.cli.verb import LIMIT, Session, Verb
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import WaitTimeout
 from statecraft.records import FeedEntry, RunFilter, RunRecord, Status
@@ -23,7 +23,7 @@ from statecraft.records import FeedEntry, RunFilter, RunRecord, Status
 @click.option("--key", metavar="TEXT", help="Only the run with this start key.")
 @click.option("--queue", metavar="NAME", help="Only runs of this queue.")
 @click.option("--parent", metavar="RUN", help="Only the child runs of this run.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most this many, newest first.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, help="At most this many, newest first.")
 @click.pass_obj
 def runs(session: Session, /, limit: int, status: str | None, parent: str | None, **only: Any) -> Exit:
     """List runs, newest first."""

@@ -19,7 +19,7 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.junit import JUnit
 from statecraft.cli.screen import count
 from statecraft.cli.target import Target, find_machine, load_target, project_targets, settings_for
-from statecraft.cli.verb import DrivingVerb, Session, must_exist
+from statecraft.cli.verb import LIMIT, DrivingVerb, Session, must_exist
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import ConfigError
 
@@ -80,7 +80,7 @@ class Sums:
 @click.option("--continue", "live", is_flag=True, help="Fork RUN at its first divergence, and let the fork go on live.")
 @click.option("--all", "every", is_flag=True, help="Every recorded run of the machines named with -m, or of the project's.")
 @click.option("--since", metavar="WHEN", help="With --all: created since then: 90m, 6h, 7d ago, or an instant in ISO 8601.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="With --all: the newest N runs of each machine.")
+@click.option("--limit", type=LIMIT, metavar="N", help="With --all: the newest N runs of each machine.")
 @click.option("--concurrency", type=click.IntRange(1), metavar="N", help="With --all: runs replayed at once (default 4).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="With --all: also as JUnit XML.")
 @click.pass_obj

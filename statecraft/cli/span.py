@@ -10,6 +10,9 @@ import click
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
+_LONGEST = 1_000_000 * 86_400.0
+"""Seconds. From now on it ends before the year 9999, the last one that dates know."""
+
 
 class Span(click.ParamType[timedelta]):
     """A length of time: `10s`, `500ms`, `2m`, `1.5h`, `3d`; a bare number is seconds."""
@@ -22,10 +25,10 @@ class Span(click.ParamType[timedelta]):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip())
         if found is None or found[2] not in _UNITS:
             self.fail(f"{value!r} is no length of time; write 10s, 500ms, 2m, 1.5h or 3d", param, ctx)
-        try:
-            return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
-        except OverflowError:
+        seconds = float(found[1]) * _UNITS[found[2]]
+        if seconds > _LONGEST:
             self.fail(f"{value!r} is too long", param, ctx)
+        return timedelta(seconds=seconds)
 
 
 class When(click.ParamType[datetime]):

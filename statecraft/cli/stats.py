@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from statecraft.stats import Stats
 
 _MOST_PLACES = 15
+_MOST_STOPPED = 5
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -116,12 +117,16 @@ def _queues(found: Stats) -> list[str]:
 def _places(found: Stats) -> list[str]:
     rows = [(each.machine, each.state, each.status, f"{each.runs:,}") for each in found.places[:_MOST_PLACES]]
     lines = table(rows, head=("MACHINE", "STATE", "STATUS", "RUNS"), right=frozenset({3}))
+    lines += _left(len(found.places) - len(rows))
     if found.sampled:
         lines.append(dim("only a part of the open runs was looked at"))
     return lines
 
 
 def _workers(found: Stats) -> list[str]:
+    # Each deployment leaves its stopped workers for a day; who is alive or lost must not drown in them.
+    stopped = [each for each in found.workers if each.state == "stopped"]
+    shown = [each for each in found.workers if each.state != "stopped"] + stopped[:_MOST_STOPPED]
     rows = [
         (
             clip(each.owner, 40),
@@ -132,10 +137,10 @@ def _workers(found: Stats) -> list[str]:
             f"{each.recovered:,}",
             f"{each.fenced:,}",
         )
-        for each in found.workers
+        for each in shown
     ]
     head = ("WORKER", "STATE", "BEAT", "HOLDS", "MOVES", "TAKEN OVER", "REFUSED")
-    return table(rows, head=head, right=frozenset({3, 4, 5, 6}))
+    return table(rows, head=head, right=frozenset({3, 4, 5, 6})) + _left(len(found.workers) - len(shown), "that stopped")
 
 
 def _limits(found: Stats) -> list[str]:
@@ -143,7 +148,13 @@ def _limits(found: Stats) -> list[str]:
         (each.tenant, gap_of(each.window), each.unit, f"{each.used:,}", f"{each.limit:,}", f"{each.ratio:.0%}")
         for each in found.budgets[:_MOST_PLACES]
     ]
-    return table(rows, head=("TENANT", "WINDOW", "UNIT", "USED", "LIMIT", "SHARE"), right=frozenset({3, 4, 5}))
+    lines = table(rows, head=("TENANT", "WINDOW", "UNIT", "USED", "LIMIT", "SHARE"), right=frozenset({3, 4, 5}))
+    return lines + _left(len(found.budgets) - len(rows))
+
+
+def _left(many: int, which: str = "") -> list[str]:
+    """What a table leaves out."""
+    return [dim(f"and {many:,} more {which}".strip() + "; --json has all")] if many > 0 else []
 
 
 def _at(at: datetime | None, now: datetime) -> str:

@@ -57,14 +57,18 @@ def load_targets(text: str) -> list[Target]:
     return [_pick(f"{text}:{key}", module, key) for key in names.values()] or [_pick(text, module, "")]
 
 
-def load_module(text: str) -> tuple[ModuleType, str]:
-    """The module of a TARGET, and the name behind its colon, if there is one. Raises `ConfigError`."""
+FORMS = f"package.module:machine, path/to/file.py:machine or {', '.join(SHIPPED)}"
+"""What a TARGET may be, where a machine is meant."""
+
+
+def load_module(text: str, forms: str = FORMS) -> tuple[ModuleType, str]:
+    """The module of a TARGET, and the name behind its colon, if there is one. Raises `ConfigError`, telling its `forms`."""
     if text in SHIPPED:
         return shipped_module(text), text
     place, colon, name = text.rpartition(":")
     if not colon or not name or (os.name == "nt" and name.startswith(("\\", "/"))):
         place, name = text, ""
-    return _from_file(Path(place)) if place.endswith(".py") else _from_import(place), name
+    return _from_file(Path(place), forms) if place.endswith(".py") else _from_import(place, forms), name
 
 
 def shipped_module(name: str) -> ModuleType:
@@ -151,9 +155,9 @@ def _candidates(name: str, session: Session) -> Iterator[str]:
         yield name
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path, forms: str) -> ModuleType:
     if not path.is_file():
-        raise ConfigError(f"there is no file {path}; TARGET is path/to/file.py:machine or package.module:machine")
+        raise ConfigError(f"there is no file {path}; TARGET is {forms}")
     if (inside := _in_package(path.resolve())) is not None:
         return inside
     # The file's neighbours must be importable, as they are when Python runs it.
@@ -186,7 +190,7 @@ def _in_package(path: Path) -> ModuleType | None:
     return module if module.__file__ is not None and Path(module.__file__).resolve() == path else None
 
 
-def _from_import(name: str) -> ModuleType:
+def _from_import(name: str, forms: str = FORMS) -> ModuleType:
     _importable(Path.cwd())
     for module in (name, *_elsewhere(name)):
         try:
@@ -198,7 +202,6 @@ def _from_import(name: str) -> ModuleType:
                 raise _import_failed(name, error) from error
         except (Exception, SystemExit) as error:
             raise _import_failed(name, error) from error
-    forms = f"package.module:machine, path/to/file.py:machine or {', '.join(SHIPPED)}"
     raise ConfigError(f"there is no module {name!r}; TARGET is {forms}")
 
 

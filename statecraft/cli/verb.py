@@ -18,6 +18,9 @@ from statecraft.cli.exits import Exit, exit_of_error
 from statecraft.cli.screen import Screen, program
 from statecraft.errors import ConfigError, DefinitionError, StatecraftError
 
+LIMIT = click.IntRange(1, 2**31 - 1)
+"""A number of things, as databases can hold it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drive:

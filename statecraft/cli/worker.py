@@ -18,7 +18,7 @@ from statecraft.cli.leaving import Leaving, on_signals
 from statecraft.cli.logs import log_lines
 from statecraft.cli.span import Span
 from statecraft.cli.target import Target, load_target, model_for, project_targets
-from statecraft.cli.verb import Session, Verb
+from statecraft.cli.verb import LIMIT, Session, Verb
 from statecraft.errors import ConfigError
 from statecraft.store import shown
 
@@ -40,7 +40,7 @@ class Options:
 
 @click.command(cls=Verb)
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Runs held at once, at most (default 64).")
+@click.option("--concurrency", type=LIMIT, metavar="N", help="Runs held at once, at most (default 64).")
 @click.option("--queue", "queues", multiple=True, metavar="NAME", help="Queue to take runs from; may be given several times.")
 @click.option("--drain", is_flag=True, help="Leave when nothing is due or in hand.")
 @click.option("--grace", type=Span(), default="10s", show_default=True, metavar="T", help="How long calls may finish on SIGTERM.")
@@ -64,6 +64,7 @@ def worker(session: Session, /, targets: Sequence[str], drain: bool, grace: time
         machines, database = [target.machine for target in found], session.database
         with on_signals(leaving):
             async with Runtime(database.url, machines=machines, llm=models, settings=settings, migrate=database.migrate) as rt:
+                await rt.announced()  # Who cannot write would only look as if it were waiting.
                 await work(rt, found, shown(database.url), drain, leaving)
         leaving.done()
         return Exit.DONE
@@ -124,7 +125,7 @@ def agreed_settings(targets: Sequence[Target]) -> Settings:
 def adjusted(settings: Settings, options: Options) -> Settings:
     """The settings with what the options say instead. A worker takes every due run of its machines and queues."""
     given = {field.name: getattr(options, field.name) for field in fields(Options)}
-    return replace(settings, take="all", **{name: value for name, value in given.items() if value})
+    return replace(settings, take="all", **{name: value for name, value in given.items() if value not in (None, ())})
 
 
 def models_of(targets: Sequence[Target], session: Session) -> dict[str, LLM]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from statecraft.clock import micros, stamp
+from statecraft.clock import LAST, micros, stamp
 from statecraft.errors import ConfigError
 from statecraft.machine.definition import START_EVENT, Definition
 from statecraft.machine.event import Forked, Migrated, event_name
@@ -46,11 +46,12 @@ def beginning(now: int, at: datetime | None, delay: timedelta | None) -> int:
     """When a run may begin that is started now. Raises `ConfigError`."""
     if at is not None and delay is not None:
         raise ConfigError("a delayed start has a time (at=) or a wait (delay=), not both")
-    if at is not None:
-        if at.tzinfo is None:
-            raise ConfigError(f"at={at.isoformat()} has no time zone; use an aware datetime, such as datetime.now(UTC)")
-        return max(now, stamp(at))
-    return now + max(0, micros(delay or timedelta(0)))
+    if at is not None and at.tzinfo is None:
+        raise ConfigError(f"at={at.isoformat()} has no time zone; use an aware datetime, such as datetime.now(UTC)")
+    begins = stamp(at) if at is not None else now + micros(delay or timedelta(0))
+    if begins > stamp(LAST):
+        raise ConfigError("a delayed start begins after the year 9999; give an earlier time or a shorter wait")
+    return max(now, begins)
 
 
 def check_name(what: str, name: str | None) -> None:

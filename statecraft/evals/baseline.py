@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from statecraft.errors import ConfigError
 from statecraft.evals.interval import wilson
 from statecraft.evals.report import CaseReport, Report
+from statecraft.files import write_whole
 
 VERSION = 1
 """Of the file's format."""
@@ -90,7 +91,7 @@ def save_baseline(report: Report, path: str | os.PathLike[str]) -> None:
     lines = [f"  {json.dumps(name, ensure_ascii=False)}: {was.model_dump_json()}" for name, was in made.cases.items()]
     cases = ",\n".join(lines)
     head = f'"v": {VERSION},\n"suite": {json.dumps(made.suite)},\n"model": {json.dumps(made.model, ensure_ascii=False)}'
-    write_file(path, f'{{\n{head},\n"cases": {{\n{cases}\n}}\n}}\n')
+    write_whole(path, f'{{\n{head},\n"cases": {{\n{cases}\n}}\n}}\n'.encode())
 
 
 def load_baseline(path: str | os.PathLike[str]) -> Baseline:
@@ -147,15 +148,3 @@ def _together(report: Report, baseline: Baseline) -> Change | None:
 
 def _gone(report: Report, cases: Mapping[str, Was]) -> list[str]:
     return [name for name in cases if name not in {case.name for case in report.cases}]
-
-
-def write_file(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all. Raises `ConfigError` if it cannot be written."""
-    place = Path(path)
-    half = place.with_name(f".{place.name}.half")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(place)
-    except OSError as error:
-        half.unlink(missing_ok=True)
-        raise ConfigError(f"{place} cannot be written: {error.strerror or error}") from error

@@ -68,10 +68,11 @@ def tenants(sql: sa.Connection) -> tuple[str, ...]:
         meter = sql.execute(NEXT_TENANT, {"after": after}).scalar()
         if meter is None:
             break
-        # tenant:<name>:<window>:<unit>, and `;` is the character after `:`
+        # tenant:<name>:<window>:<unit>. A window begins with a digit, and `:` is the character after `9`: so `acme:` is past
+        # all windows of acme, and before those of a tenant `acme:paris`.
         name = str(meter).removeprefix("tenant:").rsplit(":", 2)[0]
         found.append(name)
-        after = f"tenant:{name};"
+        after = f"tenant:{name}::"
     return tuple(found)
 
 

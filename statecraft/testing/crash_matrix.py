@@ -65,12 +65,15 @@ class CrashReport:
     """How often a person was asked whether a call took effect."""
     repeated: Mapping[str, int]
     """Calls that a crash had made again, by `model`, `read`, `idempotent` and `once`."""
+    named: bool = False
+    """Whether the caller named the points. Else, if they are not all, they are spread evenly."""
 
     def __str__(self) -> str:
         pairs = any(len(points) > 1 for points in self.tried)
         whole = self.points * (self.points + 1) // 2 if pairs else self.points
         what = "pairs of points" if pairs else "persistence points"
-        share = f"all {whole} {what}" if len(self.tried) == whole else f"{len(self.tried)} of {whole} {what}, spread evenly"
+        how = "as named" if self.named else "spread evenly"
+        share = f"all {whole} {what}" if len(self.tried) == whole else f"{len(self.tried)} of {whole} {what}, {how}"
         lines = [
             f"{self.machine} on {self.store}: {self.deaths} deaths, at {share}",
             f"  every run ended {self.status} in {self.state}, with data, history and budgets as if nothing had happened",
@@ -119,6 +122,8 @@ def crash_everywhere(
     refuse_inside_a_loop("crash_everywhere")
     if processes and store == "memory":
         raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
+    if (most is not None and most < 1) or (points is not None and not points):
+        raise ConfigError("a crash test that tries no point proves nothing: most is 1 or more, and points names at least one")
     given = input if callable(input) else lambda: input
     plot = Plot(
         machine,
@@ -176,7 +181,7 @@ class _Matrix:
             repeated.update(world.repeated())
         name = self.store if isinstance(self.store, str) else "databases of its own"
         told = (self.plot.machine.name, shown(name), *calm.states)
-        return CrashReport(*told, count, tuple(chosen), deaths, doubts, dict(repeated))
+        return CrashReport(*told, count, tuple(chosen), deaths, doubts, dict(repeated), points is not None)
 
     def _calm(self) -> tuple[Facts, Sequence[Point]]:
         """The undisturbed run and the points it passed. Twice, since what differs by itself cannot be compared."""
@@ -185,7 +190,8 @@ class _Matrix:
             calm = world.run([])
             self._fail_if(world.wrongs(), "the run that nobody disturbed", "")
             divergence = world.replayed()
-            self._fail_if([f"replay: {divergence}"] if divergence else [], "the run that nobody disturbed", "")
+            ended = f"it ended {' in '.join(calm.states)}, by {calm.runs[0].history[-1]}"
+            self._fail_if([f"replay: {divergence}", ended] if divergence else [], "the run that nobody disturbed", "")
         with closing(self._ground()) as ground:
             world = self._world(ground)
             again = world.run([])

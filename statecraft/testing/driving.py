@@ -28,7 +28,7 @@ from statecraft.machine.event import Event
 from statecraft.records import RunRecord, Status, TransitionRecord
 from statecraft.runtime import Runtime
 from statecraft.testing.lives import Dying, Ground, SteadyIds, refuse_inside_a_loop
-from statecraft.testing.payloads import NoPayload, samples, script
+from statecraft.testing.payloads import NoPayload, check_start, samples, script
 from statecraft.testing.staging import Stage, provoked, staged_settings
 
 D = TypeVar("D", bound=Data)
@@ -69,10 +69,13 @@ def drive(
 
     Raises `AssertionError` if the engine goes another way, if its history does not verify or replay, or if the data differ
     from what the events make of them; `NoPayload` if a guard could not be satisfied; `ConfigError` if a payload must be drawn
-    and Hypothesis is not installed, or if the path is of another machine.
+    and Hypothesis is not installed, or if path or input are not of this machine.
     """
     refuse_inside_a_loop("drive")
     definition = machine.definition
+    check_start(definition, input)
+    if not isinstance(path, Path):
+        raise ConfigError(f"drive goes along one of {definition.name}.paths(), not a {type(path).__name__}")
     if path.machine != definition.name or path.start != definition.start:
         raise ConfigError(f"the path is one of {path.machine}, not of {definition.name}")
     data, events = _script(definition, path, input, examples)

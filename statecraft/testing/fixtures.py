@@ -65,7 +65,7 @@ class MakeLLM:
 
 
 class MakeAPI:
-    """What `fake_messages_api` gives: `api = fake_messages_api(script=["429", "ok"])`, listening until the test ends.
+    """What `fake_messages_api` gives: `api = fake_messages_api(script=["429_retry_after", "ok"])`, listening until the test ends.
 
     It runs beside the test on a thread of its own, by the real clock. Use `FakeMessagesAPI` for one by the test's clock.
     """

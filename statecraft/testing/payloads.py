@@ -43,6 +43,13 @@ class NoPayload(StatecraftError):
     """No payload was found with which a leg of a path can be taken."""
 
 
+def check_start(definition: Definition, data: object) -> None:
+    """Raises `ConfigError` for data that no run of the machine is started with. None stands for data that are made up."""
+    wanted = definition.data_type
+    if data is not None and type(data) is not wanted:
+        raise ConfigError(f"{definition.name} is started with {wanted.__name__}, not {type(data).__name__}")
+
+
 def hypothesis_or_not(what: str) -> Any:
     """The package. Raises `ConfigError` if it is not installed."""
     try:

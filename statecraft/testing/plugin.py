@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from statecraft.testing.fixtures import MakeAPI, MakeLLM, MakeRuntime
@@ -61,8 +61,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _stores(config: pytest.Config) -> list[str]:
     given: str | None = config.getoption("statecraft_stores")
-    kinds: list[str] = config.getini("statecraft_stores") if given is None else given.split(",")
-    return [kind.strip() for kind in kinds]
+    return listed(config.getini("statecraft_stores") if given is None else [given]) or list(STORES)
+
+
+def listed(said: Iterable[str]) -> list[str]:
+    """The names that somebody wrote, one after the other or with commas between them."""
+    return [name.strip() for one in said for name in one.split(",") if name.strip()]
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,14 @@ What the command line asks for always holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from statecraft.testing.cover import Cover, Tally
+from statecraft.testing.plugin import listed
 
 if TYPE_CHECKING:
     from statecraft.testing.targets import Named
@@ -28,13 +30,11 @@ class Counting:
         said = config.getoption("statecraft_coverage")
         least = config.getoption("statecraft_cover_fail_under")
         self._insisted = bool(said) or least is not None
-        names: list[str] = [name for one in said or [] for name in one.split(",")] or config.getini("statecraft_coverage")
-        self.names = [name.strip() for name in names] or ["all"]
-        try:
-            self.least = float(config.getini("statecraft_cover_fail_under")) if least is None else float(least)
-        except ValueError as error:
-            raise pytest.UsageError(f"statecraft_cover_fail_under is a percentage: {error}") from None
+        self.names = listed(said or []) or listed(config.getini("statecraft_coverage")) or ["all"]
+        self.least = _percent(config.getini("statecraft_cover_fail_under") if least is None else least)
         self._tally = Tally()
+        self._collects = bool(config.getoption("collectonly", False))
+        """Whether no test is run at all."""
         self.partial = _is_partial(config)
         """Whether some of the tests are left out."""
         self._stop: Callable[[], None] | None = None
@@ -87,7 +87,7 @@ class Counting:
             covers = self._tally.covers.values()
             output[_HEARD] = [each.to_plain() for each in covers if wanted is None or each.fingerprint in wanted]
             output[_PARTIAL] = self.partial
-        elif self._insisted or not self.partial:
+        elif (self._insisted or not self.partial) and not self._collects:
             self._judge()
             if self._failed and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -101,7 +101,10 @@ class Counting:
         low = [cover.name for cover in covers if cover.share < self.least]
         if low:
             self._lines.append(f"FAIL: less than {self.least:g}% of the rows were taken of {', '.join(low)}")
-        self._failed = bool(low or wanted.missing)
+        idle = not self._lines and self.least > 0
+        if idle:
+            self._lines.append(f"FAIL: less than {self.least:g}% of the rows were taken, for no machine ran")
+        self._failed = bool(low or wanted.missing or idle)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """One line for each machine."""
@@ -118,6 +121,16 @@ def _wanted(wanted: Named, tally: Tally, *, everything: bool) -> list[Cover]:
         shown = {cover.fingerprint for cover in covers}
         covers += [cover for cover in tally.covers.values() if cover.fingerprint not in shown]
     return sorted(covers, key=lambda cover: cover.name)
+
+
+def _percent(said: str | float) -> float:
+    try:
+        percent = float(said)
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent <= 100:  # also of what is no number
+        raise pytest.UsageError(f"statecraft_cover_fail_under is a percentage from 0 to 100, not {said}")
+    return percent
 
 
 def _is_partial(config: pytest.Config) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from statecraft.engine.settings import Settings
 from statecraft.machine.declare import Machine
 from statecraft.machine.event import Event
-from statecraft.testing.payloads import hypothesis_or_not
+from statecraft.testing.payloads import check_start, hypothesis_or_not
 from statecraft.testing.playing import Play
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def state_machine_of(
 
     Runs are started with `input`, or with drawn data. Payloads are drawn by their types; `examples` are drawn as well. Its
     `TestCase` is what a test module names; its `TestCase.settings` (default: 50 runs of 20 rules, no deadline) may be
-    replaced. Raises `ConfigError` if Hypothesis is not installed.
+    replaced. Raises `ConfigError` if Hypothesis is not installed, or if `input` is not of the machine's data type.
     """
     hypothesis_or_not("state_machine_of")
+    check_start(machine.definition, input)
     from hypothesis import HealthCheck
     from hypothesis import settings as limits
 

@@ -54,6 +54,9 @@ class Plot:
         seen = 0 if self.effects is None else self.effects()
         if isinstance(seen, Mapping):
             return {str(name): int(number) for name, number in seen.items()}
+        if not isinstance(seen, int | Sized):
+            wanted = "a number, something with a length, or a number for each name"
+            raise ConfigError(f"crash_everywhere(effects=...) answers {wanted}, not {type(seen).__name__}")
         return {"": seen if isinstance(seen, int) else len(seen)}
 
 
@@ -168,7 +171,7 @@ class World:
             raise AssertionError(f"the process died of signal {os.WTERMSIG(status)}")
         said = told.read_text() if told.exists() else ""
         if os.waitstatus_to_exitcode(status) != 0:
-            raise AssertionError(f"the process failed:\\n{said}")
+            raise AssertionError(f"the process failed:\n{said}")
         self.run_id, *lines = said.splitlines()
         self.points = [Point(*json.loads(line)) for line in lines]
         return True

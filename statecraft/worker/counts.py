@@ -30,8 +30,8 @@ class Counts:
         """Executions that ended because a fence refused a write."""
         self.recovered = 0
         """Runs taken over from others who held them."""
-        self._known = False
-        """Whether the database knows of this worker."""
+        self._first: asyncio.Future[object] | None = None
+        """The first beat; with it the database knows of this worker."""
 
     def took(self, run: RunRecord) -> None:
         """A run was claimed."""
@@ -53,14 +53,19 @@ class Counts:
         """
         if self._settings.take == "none":
             return
-        self._known = True
         with contextlib.suppress(StoreError):
             sent = asyncio.ensure_future(self._store.submit(self._beat(held, definitions)))
             sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._first = self._first or sent
+
+    async def announced(self) -> None:
+        """Return when the first beat is written, if one was sent. Raises `StoreError` if it could not be."""
+        if self._first is not None:
+            await asyncio.shield(self._first)
 
     async def end(self, definitions: Iterable[Definition]) -> None:
         """Say that this worker stops, if anybody knows of it. Raises `StoreError`."""
-        if self._known:
+        if self._first is not None:
             await self._store.submit(self._beat(0, definitions, stopped=True))
 
     def _beat(self, held: int, definitions: Iterable[Definition], *, stopped: bool = False) -> port.Beat:

@@ -184,6 +184,13 @@ def test_json_junit_and_the_page_say_the_same(place: Path) -> None:
     assert found["report"]["cases"][1]["trials"][0]["run"] in page
 
 
+def test_a_file_that_cannot_be_written_does_not_keep_back_what_was_found(place: Path) -> None:
+    done = cli("eval", "bar.py:suite", "--junit", "nowhere/report.xml")
+    assert done.exit_code == 2
+    assert "2 of 2 cases passed" in done.stdout
+    assert "nowhere/report.xml cannot be written (No such file or directory)" in done.stderr
+
+
 def test_progress_names_each_trial(place: Path) -> None:
     cli("eval", "bar.py:suite", "--case", "tea?")
     lines = cli("eval", "bar.py:suite", "--progress").stderr.splitlines()
@@ -247,7 +254,12 @@ def test_judges_may_ask_a_model_of_their_own(place: Path) -> None:
         (["bar.py:drinks"], "bar.py:drinks is a Machine, not a suite"),
         (["bar.py"], "TARGET 'bar.py' names no suite: write bar.py:suite"),
         (["post.py:letters"], "is a Machine, not a suite; it has no suite"),
-        (["nowhere.py:suite"], "there is no file nowhere.py"),
+        (["nowhere.py:suite"], "there is no file nowhere.py; TARGET is package.module:suite"),
+        (
+            ["reserch"],
+            "there is no module 'reserch'; TARGET is package.module:suite, path/to/file.py:suite or research or extract",
+        ),
+        (["review"], "no suite comes with review; suites come with research and extract"),
         (["bar.py:suite", "--case", "beer?"], "suite 'drinks' has no case 'beer?'"),
         (["bar.py:suite", "--tag", "cold"], "no case with the tag cold; it has hot"),
         (["bar.py:suite", "--baseline", "no.json"], "the baseline no.json cannot be read"),

@@ -10,6 +10,7 @@ import pytest
 
 from statecraft import Runtime, Settings
 from statecraft.cli.alarms import alarms
+from statecraft.cli.stats import lines_of
 from statecraft.stats import Stats, WorkerBeat
 from tests.cli.support import cli, fields, start
 
@@ -53,6 +54,23 @@ def test_stats_says_which_runs_nobody_takes(worker: WorkerBeat, said: str) -> No
 
     lines = [click.unstyle(line) for line in alarms(replace(asyncio.run(look()), workers=(worker,)))]
     assert lines == ([f"! {said}"] if said else ["nothing needs a person's look"])
+
+
+def test_stats_shows_all_who_live_or_are_lost_and_few_of_those_who_stopped() -> None:
+    start()
+
+    async def look() -> Stats:
+        async with Runtime("sqlite:///statecraft.db", settings=Settings(take="none")) as rt:
+            return await rt.stats()
+
+    gone = [replace(_beating(), owner=f"gone/{number}", state="stopped") for number in range(30)]
+    lost = replace(_beating(), owner="lost/1", state="lost")
+    (place,) = (found := asyncio.run(look())).places
+    places = tuple(replace(place, machine=f"machine {number}") for number in range(40))
+    lines = [click.unstyle(line) for line in lines_of(replace(found, workers=(*gone, lost, _beating()), places=places))]
+    assert [line.split()[0] for line in lines if "/8 " in line] == ["lost/1", "host/1", *(f"gone/{n}" for n in range(5))]
+    assert "and 25 more that stopped; --json has all" in lines
+    assert "and 25 more; --json has all" in lines
 
 
 def test_stats_says_that_runs_are_due_and_nobody_works() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -232,10 +233,26 @@ def test_a_diagram_of_a_run_needs_no_code(place: Path) -> None:
 def test_a_diagram_that_cannot_be_written_leaves_nothing(place: Path) -> None:
     done = cli("diagram", "post.py:letters", "-o", "nowhere/letters.dot")
     assert done.exit_code == 2
-    assert "cannot write into nowhere" in done.stderr
+    assert "nowhere/letters.dot cannot be written" in done.stderr
     (place / "taken.svg").mkdir()
     assert cli("diagram", "post.py:letters", "-f", "dot", "-o", "taken.svg").exit_code == 2
     assert sorted(path.name for path in place.iterdir() if "svg" in path.name or "dot" in path.name) == ["taken.svg"]
+
+
+def test_a_diagram_goes_through_a_link_and_into_a_pipe_and_replaces_neither(place: Path) -> None:
+    (place / "real.dot").touch()
+    (place / "link.dot").symlink_to("real.dot")
+    assert cli("diagram", "post.py:letters", "-o", "link.dot").exit_code == 0
+    assert (place / "link.dot").is_symlink()
+    drawn = (place / "real.dot").read_text()
+    assert "writing" in drawn
+    os.mkfifo(place / "pipe.dot")
+    reader = os.open(place / "pipe.dot", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert cli("diagram", "post.py:letters", "-o", "pipe.dot").exit_code == 0
+        assert os.read(reader, 1_000_000).decode() == drawn
+    finally:
+        os.close(reader)
 
 
 def test_times_are_iso_when_not_on_a_terminal() -> None:

@@ -137,6 +137,13 @@ def test_a_length_of_time_that_is_none_is_refused(option: str, value: str) -> No
     assert "no length of time" in one_error(done)
 
 
+@pytest.mark.parametrize("name", ["lease", "poll"])
+def test_no_time_at_all_is_refused_and_not_taken_for_the_default(name: str) -> None:
+    done = cli("worker", "post.py:letters", "--drain", f"--{name}", "0s")
+    assert done.exit_code == 2
+    assert f"settings.{name} is a time greater than 0" in one_error(done)
+
+
 async def start_all(names: list[str]) -> None:
     """Record a run of `slow.py` for each name."""
     machine = load_target("slow.py:items").machine

@@ -13,6 +13,7 @@ from statecraft.errors import ConfigError
 from statecraft.evals import Case, Contains, Ends, Exact, Report, Suite, Tried, Within, evaluate
 from statecraft.llm import LLM
 from statecraft.records import Json
+from statecraft.testing import ManualClock
 from tests.evals import oracle as module
 from tests.evals.oracle import Parrot, case, oracle
 
@@ -255,32 +256,51 @@ def test_the_keys_name_suite_case_and_repetition(url: str) -> None:
 
 
 def test_a_trial_that_does_not_settle_in_time_fails_and_the_others_do_not() -> None:
+    asked, told = asyncio.Event(), asyncio.Event()
+
     class Slow(Parrot):
         async def complete(self, request: Any) -> Any:
             if "coffee" in str(request.messages[-1]["content"]):
+                asked.set()
                 await asyncio.Event().wait()
             return await super().complete(request)
 
-    report = evaluate(suite_of(timeout=seconds(0.2)), llm=Slow())
+    async def go() -> Report:
+        clock, suite = ManualClock(), suite_of(timeout=seconds(1))
+        async with Runtime("sqlite://", llm=Slow(), clock=clock, settings=OWN) as rt:
+            running = asyncio.ensure_future(suite.run(rt, told=lambda *_: told.set()))
+            await asked.wait()
+            await told.wait()  # of tea: no time has passed
+            while not running.done():
+                await clock.advance(seconds(1))
+            return await running
+
+    report = asyncio.run(go())
     assert [each.passed for each in report.cases] == [True, False]
-    assert report.failing[0].trials[0].problems[0] == "run: not settled after 0:00:00.200000: it is running in answering"
+    assert report.failing[0].trials[0].problems[0] == "run: not settled after 0:00:01: it is running in answering"
 
 
 def test_no_more_trials_run_at_once_than_are_allowed() -> None:
+    full = asyncio.Event()
+
     class Counting(Parrot):
         at_once = most = 0
 
         async def complete(self, request: Any) -> Any:
             self.at_once += 1
             self.most = max(self.most, self.at_once)
-            await asyncio.sleep(0)
+            if self.at_once == 3:
+                full.set()
+            await full.wait()  # Nobody is answered before there are three.
+            for _ in range(20):  # If a fourth were let in, here it would be seen.
+                await asyncio.sleep(0)
             self.at_once -= 1
             return await super().complete(request)
 
     llm = Counting()
     suite = suite_of(*(case(f"{n}?", state="told") for n in range(9)), concurrency=3)
     assert evaluate(suite, llm=llm).passed
-    assert 1 < llm.most <= 3
+    assert llm.most == 3
 
 
 def test_a_model_that_cannot_be_asked_fails_every_trial() -> None:

@@ -166,7 +166,7 @@ CASES = {
     "rejected": Case(f"{SEEN} unposted", [Rejected(reason="too picky")]),
     "forgotten": Case(f"{SEEN} unposted", [Late(days=3, seconds=1)]),
     "edited": Case(
-        f"{SEEN} revising human_review posting posted", [Edited(drop=[2], text="All well.", verdict="COMMENT"), Approved()]
+        f"{SEEN} revising human_review posting posted", [Edited(drop=[2, 99], text="All well.", verdict="COMMENT"), Approved()]
     ),
     "edited forever": Case(f"{SEEN} {'revising human_review ' * 5}revising unposted", [DROP] * 6),
     "endless": Case(

@@ -120,6 +120,7 @@ def test_the_comments_are_on_lines_of_the_change(played: dict[str, Played]) -> N
 def test_what_the_reviewer_edits_is_what_is_posted(played: dict[str, Played]) -> None:
     posted = json.loads(played["edited"].files[0].read_text())
     assert (posted["event"], posted["body"], [each["line"] for each in posted["comments"]]) == ("COMMENT", "All well.", [6, 4, 1])
+    assert played["edited"].change.notes == ["there is no comment 99"]
 
 
 @pytest.mark.slow

@@ -231,13 +231,13 @@ def test_tenants_are_found_whatever_the_number_of_their_windows(url: str) -> Non
 
     rig.within(url, story)
     with closing(sqlite3.connect(rig.path_of(url))) as raw, raw:
-        names = [f"tenant:{name}:{window}+60:tokens" for name in ("acme", "a:b", "zoo") for window in range(50)]
+        names = [f"tenant:{name}:{window}+60:tokens" for name in ("acme", "a:b", "a", "zoo") for window in range(50)]
         raw.executemany("INSERT INTO meters(meter, used) VALUES(?, 1)", [(name,) for name in (*names, "run:1:tokens", "zz")])
         raw.execute("INSERT INTO meters(meter, used, state) VALUES('breaker:model:x', 0, '{}')")
 
     async def look(store: SqlStore) -> None:
         found = await store.figures(NOW)
-        assert found.tenants == ("a:b", "acme", "zoo")
+        assert found.tenants == ("a", "a:b", "acme", "zoo")
         assert found.circuits == {"model:x": "{}"}
 
     rig.within(url, look)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -353,6 +353,28 @@ def test_real_processes_are_really_killed(tmp_path: Path) -> None:
 def test_points_that_are_not_there_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"persistence points 0 to \d+, not \(999,\)"):
         Shop().crash(points=[999])
+
+
+@pytest.mark.parametrize("none", [{"points": []}, {"most": 0}, {"most": -3}])
+def test_a_test_that_tries_no_point_is_refused(none: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="a crash test that tries no point proves nothing"):
+        crash_everywhere(Shop().machine, Order(), **none)
+
+
+def test_effects_that_are_no_number_are_refused() -> None:
+    with pytest.raises(ConfigError, match="answers a number, something with a length, or a number for each name, not NoneType"):
+        crash_everywhere(Shop().machine, Order(), effects=lambda: cast(Any, None))
+
+
+def test_a_run_that_does_not_replay_is_told_with_how_it_ended() -> None:
+    with pytest.raises(AssertionError, match=r"it ended failed in \w+, by 1. .*the runtime was given none"):
+        crash_everywhere(Shop().machine, Order(), decisions={"asking": Approved()})
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_by_itself_shows_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"the process failed:\nTraceback"):
+        crash_everywhere(Shop().machine, Order(), ScriptedLLM(lambda request: "Yes"), store="sqlite", processes=True)
 
 
 def test_an_event_loop_that_runs_already_is_in_the_way() -> None:

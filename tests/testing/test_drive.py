@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel, Field
@@ -34,7 +34,7 @@ from statecraft import (
 )
 from statecraft.errors import ConfigError
 from statecraft.machine.covering import Path
-from statecraft.testing import payloads
+from statecraft.testing import payloads, state_machine_of
 from statecraft.testing.driving import drive
 from statecraft.testing.payloads import NoPayload
 
@@ -319,3 +319,12 @@ def test_an_engine_that_goes_another_way_is_told_with_what_it_did(monkeypatch: p
 def test_a_path_of_another_machine_is_refused() -> None:
     with pytest.raises(ConfigError, match="the path is one of hunt, not of books"):
         drive(books, hunting().paths()[0])
+
+
+def test_what_is_no_path_and_no_input_of_the_machine_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"drive goes along one of books.paths\(\), not a str"):
+        drive(books, cast(Any, "added>asked"))
+    with pytest.raises(ConfigError, match="books is started with Book, not dict"):
+        drive(books, short(), cast(Any, {"total": 1}))
+    with pytest.raises(ConfigError, match="books is started with Book, not dict"):
+        state_machine_of(books, input={"total": 1})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from statecraft import Runtime
 from statecraft.errors import ConfigError
 from statecraft.testing import FakeMessagesAPI, MakeRuntime, SkippingClock, path_of, run_async
 from statecraft.testing.cover import Cover
+from statecraft.testing.fixtures import MakeAPI
 from statecraft.testing.plugin_cover import Counting
 from statecraft.testing.postgres import PostgresServer
 from tests.testing.letters import Letter, letters
@@ -134,6 +136,13 @@ def test_the_settings_file_chooses_the_databases(session: pytest.Pytester) -> No
     run(session, "--strict-config").assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("said", ['"memory, sqlite"', '["memory,sqlite"]', '["memory", "sqlite"]'])
+def test_names_in_the_settings_file_may_have_commas_between_them(session: pytest.Pytester, said: str) -> None:
+    session.makepyprojecttoml(f"[tool.pytest.ini_options]\nstatecraft_stores = {said}\n")
+    session.makepyfile("def test_it(statecraft_store_url): assert statecraft_store_url.startswith('sqlite:')")
+    run(session).assert_outcomes(passed=2)
+
+
 def test_a_database_of_no_known_kind_is_refused(session: pytest.Pytester) -> None:
     session.makepyfile("def test_it(statecraft_store_url): ...")
     result = run(session, "--statecraft-stores=oracle")
@@ -228,6 +237,14 @@ def test_two_paths_are_shown_side_by_side_too_and_other_things_as_ever(session: 
 # --- coverage -----------------------------------------------------------------------------------------------------------
 
 
+def test_the_answers_that_the_page_asks_of_the_fake_api_are_there() -> None:
+    scripts = re.findall(r"fake_messages_api\(script=(\[.*?\])\)", (ROOT / "docs/pytest.md").read_text() + str(MakeAPI.__doc__))
+    assert len(scripts) == 2
+    for script in scripts:
+        with FakeMessagesAPI(script=json.loads(script)) as api:
+            assert api.url
+
+
 @pytest.mark.slow
 def test_nothing_is_counted_unless_asked(session: pytest.Pytester) -> None:
     session.makepyfile(LATE)
@@ -251,6 +268,23 @@ def test_too_little_fails_a_session_whose_tests_passed(session: pytest.Pytester)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert told(result)[-1] == "FAIL: less than 34% of the rows were taken of letters"
     assert run(session, LETTERS, "--statecraft-cover-fail-under=33").ret == 0
+
+
+@pytest.mark.parametrize("said", ["nan", "101", "-1"])
+def test_what_is_no_percentage_is_refused(session: pytest.Pytester, said: str) -> None:
+    session.makepyfile("def test_it(): ...")
+    result = run(session, f"--statecraft-cover-fail-under={said}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*statecraft_cover_fail_under is a percentage from 0 to 100, not *"])
+
+
+def test_a_share_that_is_asked_of_all_machines_fails_where_none_ran(session: pytest.Pytester) -> None:
+    session.makepyfile("def test_it(): ...")
+    result = run(session, "--statecraft-cover-fail-under=1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert told(result) == ["FAIL: less than 1% of the rows were taken, for no machine ran"]
+    assert run(session, LETTERS, "--statecraft-cover-fail-under=1", "--collect-only").ret == 0
+    assert run(session, "--statecraft-coverage=all").ret == 0
 
 
 def test_a_machine_that_never_ran_is_listed_and_one_that_does_not_exist_fails(session: pytest.Pytester) -> None:

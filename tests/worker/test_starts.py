@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -112,11 +112,31 @@ def test_a_time_that_has_passed_delays_nothing(url: str) -> None:
     asyncio.run(go())
 
 
+def test_a_sleep_past_all_dates_keeps_nobody_from_looking(url: str) -> None:
+    async def go() -> None:
+        async def work(run: Run[Note]) -> Stop:
+            await run.sleep(timedelta(days=4_000_000))
+            return Stop()
+
+        machine = one_state(work)
+        async with Runtime(url, machines=[machine], settings=slow_polls()) as rt, asyncio.timeout(20):
+            run = await rt.start(machine, Note())
+            while run.status is not Status.WAITING:
+                run = await rt.get(run.id)
+            assert (run.status, run.due_at) == (Status.WAITING, datetime.max.replace(tzinfo=UTC))
+            assert [each.id for each in await rt.runs()] == [run.id]
+            assert (await rt.stats()).runs["waiting"] == 1
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
         ({"at": datetime(2026, 1, 1)}, "no time zone"),  # noqa: DTZ001 - that is what is refused
         ({"at": datetime(2026, 1, 1, tzinfo=UTC), "delay": timedelta(1)}, "not both"),
+        ({"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))}, "after the year 9999"),
+        ({"delay": timedelta.max}, "after the year 9999"),
         ({"queue": ""}, "a queue has a name"),
         ({"priority": 2**40}, "32 bits"),
     ],

@@ -89,7 +89,7 @@ _MEANING = {
     "3F000": "has no schema to keep tables in; make the one that search_path names with CREATE SCHEMA",
     "40001": "was written by others again and again meanwhile; try again",
     "40P01": "was written by others again and again meanwhile; try again",
-    "42501": "does not let this user do that; GRANT it the right to create and write tables",
+    "42501": "does not let this user do that; GRANT it the rights on tables and sequences that docs/postgres.md lists",
     "53200": "is out of memory; see the server's log",
     "53300": "takes no more connections; end some, raise max_connections, or use a pooler",
     "55P03": "waited for a lock longer than lock_timeout; see what holds it in pg_stat_activity, and try again",
