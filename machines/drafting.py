@@ -113,7 +113,7 @@ async def writing(run: Run[Letter]) -> Written:
     return Written(text=reply.text, confidence=reply.confidence)
 
 
-@drafting.state(timeout=minutes(1))
+@drafting.state(timeout=minutes(1), per_visit=0)
 async def checking(run: Run[Letter]) -> Sound | Unsound:
     """Compare every amount and order in the reply with the shop's records. No model has a say in this."""
     problems = problems_of(run.data)

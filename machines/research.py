@@ -316,7 +316,7 @@ async def synthesizing(run: Run[Brief]) -> SynthesisComplete:
     return SynthesisComplete(answer=draft.answer, citations=citations, confidence=draft.confidence)
 
 
-@research.state(timeout=minutes(1))
+@research.state(timeout=minutes(1), per_visit=0)
 async def reviewing(run: Run[Brief]) -> ValidationPassed | ValidationFailed:
     """Check every citation against its source, word for word. No model has a say in this."""
     problems = citation_problems(run.data.answer, run.data.citations, run.data.sources)

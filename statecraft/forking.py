@@ -126,7 +126,8 @@ class Forking(Looking):
         run = await self._store.run(raw_id(run_id))
         moves = await self._history(run, int(step) if colon else None)
         calls = await self._store.calls(raw_id(run_id))
-        upto = [call for call in calls if call.seq < moves[-1].seq or not colon]
+        seen = moves[-1].seq + (not colon)  # The run may have made more moves since they were read.
+        upto = [call for call in calls if call.seq < seen]
         return Side(await self._past(run, moves, upto), moves, upto)
 
     async def verify(self, run_id: str) -> list[str]:
@@ -137,12 +138,12 @@ class Forking(Looking):
         """
         raw = raw_id(run_id)
         problems = await self._store.verify(raw)
-        run = await self._store.run(raw)
-        number = self._numbers.get(run.fingerprint)
-        if problems or number is None:
+        if problems or (await self._store.run(raw)).fingerprint not in self._numbers:
             return problems
-        loaded = await self._store.load(raw)
-        return prove(self._running[number], run, await self._store.history(raw), loaded)
+        loaded = await self._store.load(raw)  # One view of the run: it may have made more moves, or make them now.
+        number = self._numbers.get(loaded.run.fingerprint)
+        history = (await self._store.history(raw))[: loaded.run.seq + 1]
+        return [] if number is None else prove(self._running[number], loaded.run, history, loaded)
 
     # --- what they share ----------------------------------------------------------------------------------------------
 

@@ -72,9 +72,18 @@ class Looking:
 
         Raises `NotFound` if none or several do.
         """
+        return await self.get((await self.run_ids(text))[0])
+
+    async def run_ids(self, text: str | None = None) -> list[str]:
+        """The id of the run that `find` answers; without `text` those of all runs, newest first.
+
+        Nothing else of the runs is read, so a damaged one is named too. Raises `NotFound` as `find` does.
+        """
+        if text is None:
+            return [raw.hex() for raw in await self._store.every()]
         found = await self._store.find(text)
         if len(found) == 1:
-            return await self.get(found[0])
+            return found
         if not found:
             raise NotFound(f"no run {text!r} in {shown(self.url)}; list them with `statecraft runs`")
         raise NotFound(f"{text!r} fits several runs: {', '.join(found)}; give more digits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -67,12 +68,17 @@ def event_for(found: Opened, name: str, fields: Fields) -> Event:
     """
     refuse_closed(found.run)
     definition = found.target.machine.definition
-    taken = {key: definition.events[key] for key in definition.enabled(found.run.state)}
+    if found.rt.knows(found.run):
+        where, names = f"state {found.run.state}", definition.enabled(found.run.state)
+    else:  # Which review a migration leads it to, if any, is looked at when the event is sent.
+        reviews = [state.events for state in definition.states.values() if state.kind == "review"]
+        where, names = f"{definition.name} version {definition.version}", tuple(dict.fromkeys(chain.from_iterable(reviews)))
+    taken = {key: definition.events[key] for key in names}
     for key, model in taken.items():
         if name in (key, model.__name__):
             return build(model, fields, f"event {key}")
     listed = ", ".join(taken) or "none"
-    raise IllegalEvent(f"state {found.run.state} takes no event {name!r}; it takes {listed}")
+    raise IllegalEvent(f"{where} takes no event {name!r}; it takes {listed}")
 
 
 def refuse_closed(run: RunRecord) -> None:

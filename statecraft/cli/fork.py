@@ -43,7 +43,7 @@ def fork(session: Session, /, run: str, at: int | None, rewind: str | None, deta
             made = await found.rt.fork(found.run.id, at=step, data=data, detach=detach, **given)
             if not session.screen.as_json:
                 session.screen.data(made.id)
-            session.screen.say(f"forked from {found.run.id} at step {step} in {made.state}")
+            session.screen.say(f"forked from {found.run.id} at step {step}")
             if detach:
                 await conclude(session, found.rt, made)
                 session.screen.say(f"look with: {session.command(f'show {made.id}')}")

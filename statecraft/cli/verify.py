@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,11 @@ from statecraft.cli.exits import Exit
 from statecraft.cli.screen import count
 from statecraft.cli.target import find_machine
 from statecraft.cli.verb import DrivingVerb, Session, must_exist
-from statecraft.errors import ConfigError
-from statecraft.records import RunFilter, RunRecord
+from statecraft.errors import ConfigError, NotFound
+from statecraft.records import RunRecord
 
 if TYPE_CHECKING:
     from statecraft.runtime import Runtime
-
-EVERY = 1_000_000
-"""Runs that `--all` looks at, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +47,10 @@ def verify(session: Session, runs: tuple[str, ...], every: bool) -> Exit:
 
     async def main() -> Exit:
         async with reading(session) as rt:
-            chosen = await rt.runs(RunFilter(limit=EVERY)) if every else [await rt.find(run) for run in runs]
-        async with with_machines(session, {run.machine for run in chosen}) as rt:
-            found = [await _verified(rt, run) for run in chosen]
+            ids = await rt.run_ids() if every else [(await rt.run_ids(run))[0] for run in runs]
+            heads = [await _head(rt, run_id) for run_id in ids]
+        async with with_machines(session, {head.machine for head in heads if head is not None}) as rt:
+            found = [await _verified(rt, run_id, head) for run_id, head in zip(ids, heads, strict=True)]
         return _tell(session, found)
 
     return run_async(main)
@@ -76,8 +74,17 @@ async def with_machines(session: Session, names: set[str]) -> AsyncIterator[Runt
         yield rt
 
 
-async def _verified(rt: Runtime, run: RunRecord) -> Verified:
-    return Verified(run.id, run.machine, run.state, await rt.verify(run.id), rt.knows(run))
+async def _head(rt: Runtime, run_id: str) -> RunRecord | None:
+    """What is told of a run besides its history; None if it is too damaged to be read."""
+    with suppress(NotFound, ValueError):
+        return await rt.get(run_id)
+    return None
+
+
+async def _verified(rt: Runtime, run_id: str, head: RunRecord | None) -> Verified:
+    if head is None:
+        return Verified(run_id, "", "", await rt.verify(run_id) or ["head: cannot be read"], False)
+    return Verified(run_id, head.machine, head.state, await rt.verify(run_id), rt.knows(head))
 
 
 def _tell(session: Session, found: Sequence[Verified]) -> Exit:

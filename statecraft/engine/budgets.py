@@ -101,10 +101,15 @@ def _metered(held: Held, scope: str, budget: Budget, meter: str) -> Iterator[Sta
 
 
 def ends_at(held: Held) -> Draw | None:
-    """The budget whose time is over first: the run's own or an ancestor's. None if none is about time."""
+    """The budget whose time is over first: the run's own or an ancestor's. None if none is about time.
+
+    Once a `BudgetExhausted` has moved the run, it may have been this one: but not if its end comes only in this visit.
+    """
     if held.definition.budget is None and not held.draws:
         return None
     timed = [draw for draw in (*own_draws(held), *held.draws) if "until" in draw.limits]
+    if "budget_exhausted" in held.events:
+        timed = [draw for draw in timed if held.entered_at < draw.limits["until"]]
     return min(timed, key=lambda draw: draw.limits["until"], default=None)
 
 

@@ -21,8 +21,9 @@ from statecraft.machine.event import (
 def limit(held: Held, now: int) -> SystemEvent | None:
     """The system event that takes the place of the handler in this visit, or None to let it run.
 
-    The deadline, the step limit and the budgets speak once per run: where their rows lead, handlers run again, so that
-    a declared row can still produce a partial result. `overrun` bounds what follows.
+    The deadline, the step limit and the budgets speak once per run (a budget's time once more, if it was another that spoke
+    before it): where their rows lead, handlers run again, so that a declared row can still produce a partial result.
+    `overrun` bounds what follows.
     """
     definition, state = held.definition, held.definition.states[held.state]
     if held.deadline_at is not None and now >= held.deadline_at and "deadline_passed" not in held.events:
@@ -43,8 +44,8 @@ def _budget(held: Held, now: int) -> SystemEvent | None:
         exhausted = next((each for each in standings(held, now) if each.exhausted), None)
         if exhausted is not None:
             return _exhausted(exhausted)
-        if (over := time_over(held, now)) is not None:
-            return over
+    if (over := time_over(held, now)) is not None:
+        return over
     # A warning without a row is only reported: the first state that declares one takes it.
     return warning(held, now) if event_name(BudgetWarning) in held.definition.enabled(held.state) else None
 
@@ -77,7 +78,7 @@ def time_over(held: Held, now: int) -> BudgetExhausted | None:
 def wakes_at(held: Held) -> int | None:
     """When a parked run must be looked at because a bound of the whole run is reached; None if none is about time."""
     ends = [held.deadline_at] if held.deadline_at is not None and "deadline_passed" not in held.events else []
-    if "budget_exhausted" not in held.events and (draw := ends_at(held)) is not None:
+    if (draw := ends_at(held)) is not None:
         ends.append(draw.limits["until"])
     return min(ends, default=None)
 
@@ -95,7 +96,7 @@ def time_left(held: Held, now: int) -> tuple[float | None, str]:
         ends.append((held.entered_at + micros(state.timeout), "state"))
     if held.deadline_at is not None and "deadline_passed" not in held.events:
         ends.append((held.deadline_at, "deadline"))
-    if "budget_exhausted" not in held.events and (draw := ends_at(held)) is not None:
+    if (draw := ends_at(held)) is not None:
         ends.append((draw.limits["until"], "budget"))
     if not ends:
         return None, ""

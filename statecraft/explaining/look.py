@@ -73,7 +73,8 @@ class Explaining(Looking):
 
     async def _record(self, run_id: bytes) -> _Record:
         store = self._store
-        run, history = await store.run(run_id), await store.history(run_id)
+        run = await store.run(run_id)
+        history = [move for move in await store.history(run_id) if move.seq <= run.seq]  # It may have made more moves since.
         under = await definitions(store, run.fingerprint, history)
         return _Record(
             run=run,

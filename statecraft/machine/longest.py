@@ -29,7 +29,9 @@ def longest(graph: Graph, weights: Sequence[float], *, by_time: bool = False) ->
     is over, and the deadline's row is only taken then. A visit may always take less time than its weight, so the
     latest arrival is all that counts.
     """
-    last, ends = len(graph.places) - 1, [graph.ways.ends(marks) if by_time else inf for marks in range(EVERY + 1)]
+    last, late = len(graph.places) - 1, [graph.ways.ends(marks, inf) if by_time else inf for marks in range(EVERY + 1)]
+    early = [graph.ways.ends(marks, 0) if by_time else inf for marks in range(EVERY + 1)]
+    wall = graph.ways.wall
     best = [-1.0] * len(graph.places)
     came: list[tuple[int, Move] | None] = [None] * len(graph.places)
     best[last] = 0
@@ -38,14 +40,16 @@ def longest(graph: Graph, weights: Sequence[float], *, by_time: bool = False) ->
         if best[here] < 0:
             continue
         spent = best[here] + weights[here]
-        marks = (move.marks for move in graph.moves[here]) if graph.places[here].mode == "wide" else (graph.places[here].marks,)
+        wide = graph.places[here].mode == "wide"  # A stay of many visits, of which some may begin late.
+        ends = late if wide or best[here] >= wall else early
+        marks = (move.marks for move in graph.moves[here]) if wide else (graph.places[here].marks,)
         reached = min(spent, max(ends[each] for each in marks))
         if (reached, _whole(graph, here)) > (top, _whole(graph, end)):
             top, end = reached, here
         for move in graph.moves[here]:
-            if by_time and move.way.timed and spent < graph.ways.deadline:
-                continue
             at = min(spent, ends[move.marks])
+            if by_time and move.way.timed and at < graph.ways.deadline:
+                continue
             if at > best[move.to]:
                 best[move.to], came[move.to] = at, (here, move)
     return Longest(top, _trail(graph, came, end) if graph.exact else ())

@@ -3,6 +3,7 @@ fewer of them and are never too low."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 from statecraft.machine.caps import Metric, of_nth, of_state, of_visit
@@ -102,7 +103,12 @@ class Search:
         if graph.counting.off:
             return self._lumped(graph, metric)
         wide = ClosedForm(graph.ways).inside(metric) if graph.wide else ()
-        return longest(graph, graph.weights(metric, wide=wide), by_time=metric == "wall")
+        weights = graph.weights(metric, wide=wide)
+        found = longest(graph, weights, by_time=metric == "wall")
+        if found.amount < inf or metric == "wall":
+            return found
+        # One visit without a bound is enough for the amount. What people want to see is the run that makes most of them.
+        return replace(found, moves=longest(graph, [float(weight == inf) for weight in weights]).moves)
 
     def _lumped(self, graph: Graph, metric: Metric) -> Longest:
         """Where nobody counts visits, a state's budget is spent whole in each visit, or once and for all."""

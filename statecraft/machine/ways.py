@@ -83,11 +83,18 @@ class Ways:
         found = self.definition.deadline
         return inf if found is None else micros(found)
 
-    def ends(self, marks: int) -> float:
-        """When a run must have moved on at the latest (microseconds after its start), with these marks set."""
+    @property
+    def wall(self) -> float:
+        """Microseconds after the start at which the budget's time is over; infinite without one."""
         budget = self.definition.budget
-        wall = None if budget is None or marks & BUDGET else budget.wall_micros
-        return min(inf if marks & DEADLINE else self.deadline, inf if wall is None else wall)
+        found = None if budget is None else budget.wall_micros
+        return inf if found is None else found
+
+    def ends(self, marks: int, entered: float) -> float:
+        """When a run must have moved on at the latest, with these marks set, from a visit that began at `entered` (both in
+        microseconds after its start). A budget was perhaps exhausted by its time, but not before that had come."""
+        wall = inf if marks & BUDGET and entered >= self.wall else self.wall
+        return min(inf if marks & DEADLINE else self.deadline, wall)
 
     def bound(self, state: int) -> int | None:
         """How often the state may be entered, if that ever matters."""

@@ -30,7 +30,8 @@ class Bound:
     exact: bool
     """Whether a run along the table and under the bounds can come to it. False: it is never less, but may be more."""
     witness: tuple[Row, ...] = ()
-    """The rows of such a run, as (source, event, target); empty if it is not exact."""
+    """The rows of such a run, as (source, event, target); empty if it is not exact. Where nothing bounds a visit: of the run
+    that makes most such visits (for `wall`: one that makes any)."""
     by: Literal["path", "budget", "nothing"] = "path"
     """What bounds it: what the visits of the longest path may use, or the machine's budget."""
     states: tuple[str, ...] = ()

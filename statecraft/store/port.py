@@ -300,6 +300,10 @@ class Store(Outbox, Protocol):
         """Ids (hex) of up to 10 runs whose id starts with `prefix`; `@last` means the newest that is no child."""
         ...
 
+    async def every(self) -> list[bytes]:
+        """Ids of all runs, newest first: of those too whose head is damaged."""
+        ...
+
     async def runs(self, which: RunFilter) -> list[RunRecord]: ...
     async def next_due(
         self,

@@ -155,6 +155,9 @@ class SqlStore:
     async def find(self, prefix: str) -> list[str]:
         return await self._read(lambda sql: reads.find(sql, prefix))
 
+    async def every(self) -> list[bytes]:
+        return await self._read_on(reads.every)
+
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         return self._ours(await self._read_on(lambda sql: reads.runs(sql, which)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from statecraft.records import Json, Status
+from statecraft.records import Json, Status, Waiting
 from statecraft.store import chain, rows
 from statecraft.store import tables as t
 
@@ -119,6 +119,8 @@ def _end(sql: sa.Connection, journal: Journal, last: rows.Row) -> Iterator[str]:
     if run.status not in set(Status):
         yield f"head: has the unknown status {run.status!r}"
         return
+    if run.waiting_for is not None and run.waiting_for not in set(Waiting):
+        yield f"head: waits for the unknown {run.waiting_for!r}"
     status = Status(run.status)
     state = (states_of(sql, run.machine) or {}).get(last.target)
     if state is not None:

@@ -107,3 +107,20 @@ def test_a_history_that_was_changed_is_named_with_its_row(run: str) -> None:
     told = fields(cli("verify", fork, run, "--json"))["runs"]
     assert [each["problems"] for each in told] == [["call 0.0: hash differs"], []]
     assert cli("verify").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("waiting_for = 'reviev'", "head: waits for the unknown 'reviev'"),
+        ("status = 'donf'", "head: has the unknown status 'donf'"),
+        ("machine = 99", "head: is of machine 99, but step 2 was made by machine 1"),
+    ],
+)
+def test_a_run_whose_head_cannot_be_read_any_more_is_named_and_hides_no_other(run: str, change: str, said: str) -> None:
+    fork = cli("fork", run, "--at", "1", *TRIP).stdout.strip()
+    tampered("sqlite:///statecraft.db", f"UPDATE runs SET {change} WHERE run_id = x'{fork}'")
+    for words in (["--all"], [fork, run]):
+        bad = cli("verify", *words, "--json")
+        told = {each["run"]: each["problems"] for each in fields(bad)["runs"]}
+        assert (bad.exit_code, told) == (1, {fork: [said], run: []})

@@ -190,7 +190,7 @@ def test_what_is_used_up_is_told_once(used: Mapping[str, int], now: int, unit: s
     assert isinstance(says, BudgetExhausted)
     assert (says.unit, says.scope) == (unit, scope)
     assert says.used >= says.limit
-    again = limit(spent(used, at=At(None, events=("budget_exhausted", "budget_warning"))), now * SECOND)
+    again = limit(spent(used, at=At(None, entered=now, events=("budget_exhausted", "budget_warning"))), now * SECOND)
     assert again is None
 
 
@@ -216,9 +216,20 @@ def test_a_warning_without_a_row_is_still_known_to_be_due() -> None:
 def test_a_handler_has_no_more_time_than_the_budgets_wall_and_a_parked_run_wakes_at_its_end() -> None:
     assert time_left(spent({}, at=At(None, entered=95)), 96 * SECOND) == (4.0, "budget")
     assert wakes_at(spent({})) == 100 * SECOND
-    after = spent({}, at=At(None, entered=95, events=("budget_exhausted",)))
-    assert time_left(after, 96 * SECOND) == (9.0, "state")
+    after = spent({}, at=At(None, entered=100, events=("budget_exhausted",)))
+    assert time_left(after, 101 * SECOND) == (9.0, "state")
     assert wakes_at(after) == 300 * SECOND
+
+
+def test_a_budget_that_was_exhausted_before_its_time_still_ends_in_time() -> None:
+    """It was another unit, or another budget, such as that of one visit."""
+    used = {f"{RUN}:calls": 10}
+    visit = spent(used, at=At(None, entered=95, events=("budget_exhausted", "budget_warning")))
+    assert limit(visit, 99 * SECOND) is None
+    assert (time_left(visit, 96 * SECOND), wakes_at(visit)) == ((4.0, "budget"), 100 * SECOND)
+    says = limit(visit, 100 * SECOND)
+    assert isinstance(says, BudgetExhausted)
+    assert (says.unit, says.scope) == ("wall", "run")
 
 
 def test_a_child_draws_on_all_that_its_parent_draws_on_and_ends_with_its_time() -> None:

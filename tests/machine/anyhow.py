@@ -201,7 +201,7 @@ class Every:
             return
         stopped = seq >= definition.max_steps and "steps_exhausted" not in seen
         spent = state.max_visits is not None and visits[name] > state.max_visits
-        ends = self._ends(seen)
+        ends = self._ends(seen, time)
         if not stopped and not spent:
             handled = {**handled, name: handled.get(name, 0) + 1}
             time = min(ends, time + (inf if state.timeout is None else state.timeout.total_seconds()))
@@ -212,11 +212,12 @@ class Every:
             entered = {**visits, target: visits.get(target, 0) + 1}
             self._visit(target, entered, seen | ({event} & ONCE), seq + 1, handled, time)
 
-    def _ends(self, seen: frozenset[str]) -> float:
+    def _ends(self, seen: frozenset[str], entered: float) -> float:
         deadline, budget = self.definition.deadline, self.definition.budget
         ends = inf if deadline is None or "deadline_passed" in seen else deadline.total_seconds()
-        if budget is not None and budget.wall is not None and "budget_exhausted" not in seen:
-            ends = min(ends, budget.wall.total_seconds())
+        if budget is not None and budget.wall is not None:
+            wall = budget.wall.total_seconds()
+            ends = min(ends, wall if "budget_exhausted" not in seen or entered < wall else inf)
         return ends
 
     def _ways(

@@ -200,6 +200,13 @@ def test_the_budget_of_the_machine_bounds_what_nothing_else_does() -> None:
     assert (reached.bound, reached.limit, reached.worst) == ("budget", 500, None)
 
 
+def test_where_nothing_bounds_a_visit_the_witness_is_the_run_that_makes_most_of_such_visits() -> None:
+    worst = worst_case(built(second={"per_visit": None}))
+    first, again = ("first", "left", "again"), ("again", "left", "again")
+    for bound in (worst.calls, worst.tokens, worst.money):
+        assert (bound.value, bound.witness) == (None, (first, again, ("again", "right", "done")))
+
+
 def test_a_budget_that_no_run_comes_to_is_not_reached() -> None:
     worst = worst_case(built(budget=Budget(210)))
     assert (worst.tokens.value, worst.tokens.by, worst.reaches) == (210, "path", ())
@@ -247,6 +254,16 @@ def test_the_wall_of_a_budget_bounds_the_time_until_a_budget_was_exhausted() -> 
 
     assert worst_case(built(budget=Budget(wall=seconds(20)))).wall.value == 20
     assert worst_case(built(budget=Budget(wall=seconds(20)), rows=on)).wall.value == 20 + 120
+
+
+def test_a_budget_that_is_exhausted_before_its_time_is_over_does_not_lift_that() -> None:
+    def on(machine: Any, first: Any, again: Any, done: Any) -> list[Any]:
+        return [first.on(BudgetExhausted) >> again]
+
+    # 30 s in first, which a visit's own budget may end; then again, until its 60 s are over or the wall comes.
+    once = {"max_visits": 1}
+    assert worst_case(built(second=once, budget=Budget(wall=seconds(80)), rows=on)).wall.value == 80
+    assert worst_case(built(second=once, budget=Budget(wall=seconds(95)), rows=on)).wall.value == 90
 
 
 def test_without_a_timeout_the_time_has_no_bound_and_the_states_are_named() -> None:

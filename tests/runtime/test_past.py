@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from statecraft import Data, Event, Machine, Run, Runtime
+from statecraft import Data, Event, Machine, Run, Runtime, StepsExhausted
 from statecraft.errors import ConfigError, NotFound
 from tests.runtime.trips import Agency, Fine, gone, play, waiting
 from tests.store.rig import tampered
@@ -81,6 +83,42 @@ def test_an_answer_that_differs_is_told_of_one_call() -> None:
     play(go)
 
 
+def test_a_run_that_moves_on_while_it_is_looked_at_is_told_as_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head, moves and calls are read one after the other, and somebody else may be running the run."""
+
+    async def go() -> None:
+        agency = Agency("sqlite://")
+        machine, limited = agency.trips(), counting(max_steps=2)
+        async with agency.open(machine, limited) as rt:
+            run = await waiting(rt, machine)
+            head, moves = await rt.get(run.id), await rt.history(run.id)
+            await rt.send(run.id, Fine(notes=["ok"]), by="ann")
+            await rt.wait(run.id)
+            counted = await rt.wait((await rt.start(limited, Counted())).id)
+            assert counted.degraded
+            with monkeypatch.context() as patch:
+                patch.setattr(rt._store, "history", answering(moves))
+                found = await rt.diff(run.id, run.id)
+                assert (found.equal, found.shared, found.one.calls) == (True, 2, 1)
+            with monkeypatch.context() as patch:
+                patch.setattr(rt._store, "run", answering(head))
+                explained = await rt.explain(run.id)
+                assert (len(explained.steps), explained.steps[-1].event) == (2, None)
+                patch.setattr(rt._store, "run", answering(replace(counted, seq=1, degraded=False)))
+                assert await rt.verify(counted.id) == []
+
+    play(go)
+
+
+def answering(found: object) -> Callable[..., Any]:
+    """A question to the store that was answered a moment ago."""
+
+    async def answer(*_: object) -> object:
+        return found
+
+    return answer
+
+
 class Counted(Data):
     n: int = 0
 
@@ -99,14 +137,15 @@ def few(event: Up, data: Counted) -> bool:
 ALLOWED = [2]
 
 
-def counting() -> Machine[Counted]:
-    machine = Machine("counting", data=Counted, max_steps=9)
+def counting(max_steps: int = 9) -> Machine[Counted]:
+    machine = Machine("counting", data=Counted, max_steps=max_steps)
 
     @machine.state(start=True)
     async def going(run: Run[Counted]) -> Up:
         return Up(n=run.data.n + 1)
 
-    machine.transitions(going.on(Up.when(few)) >> going, going.on(Up) >> machine.final("done", ok=True))
+    done = machine.final("done", ok=True)
+    machine.transitions(going.on(Up.when(few)) >> going, going.on(Up) >> done, going.on(StepsExhausted) >> done)
     return machine
 
 

@@ -122,12 +122,13 @@ def ask(url: str, sql: str) -> list[tuple[Json, ...]]:
 
 
 def tampered(url: str, *changes: str) -> None:
-    """Change rows as somebody would who owns the database: triggers and references off."""
+    """Change rows as somebody would who owns the database: triggers, references and (on SQLite) checks off."""
     with raw(url) as link:
         if url.startswith("postgresql"):
             link.execute("SET session_replication_role = replica")
         else:
             link.execute("PRAGMA foreign_keys=OFF")
+            link.execute("PRAGMA ignore_check_constraints=ON")
             for (trigger,) in link.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
                 link.execute(f"DROP TRIGGER {trigger}")
         for change in changes:

@@ -43,7 +43,6 @@ NOT_EVIDENCE = {
     ("runs", "attempts"): "how often it was claimed since it got on",
     ("runs", "owner"): "who holds it now",
     ("runs", "lease_until"): "until when",
-    ("runs", "waiting_for"): "why it is not claimed now",
     ("runs", "due_at"): "when it is claimed next",
     ("runs", "deadline_at"): "a bound of what is still to come; that it passed is a move",
     ("runs", "created_at"): "when a delayed start began, or a fork was made; never before its start, which is a move",

@@ -95,3 +95,18 @@ def test_it_makes_no_database_and_needs_a_target(office: Office, tmp_path: Path)
     nothing = CliRunner().invoke(app, ["check", "--against", office.url])
     assert nothing.exit_code == 2
     assert "name their TARGETs" in nothing.output
+
+
+def test_the_command_line_answers_a_review_whose_state_a_migration_renames(office: Office) -> None:
+    listed = json.loads(CliRunner().invoke(app, ["runs", "--db", office.url, "--json"]).stdout)
+    (run,) = [run["id"] for run in listed["runs"] if run["state"] == "checking"]
+
+    def send(event: str, target: str) -> Result:
+        return CliRunner().invoke(app, ["send", run, event, "-m", f"clerks.py:{target}", "--db", office.url, "--detach"])
+
+    refused = send("approved", "half")
+    assert refused.exit_code != 0
+    assert "clerk version 2 has no state checking" in refused.stderr
+    assert "clerk version 2 takes no event 'nice'" in send("nice", "whole").stderr
+    done = send("approved", "whole")
+    assert (done.exit_code, "recorded approved by" in done.stderr) == (0, True), done.output
