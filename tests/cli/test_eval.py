@@ -257,7 +257,8 @@ def test_judges_may_ask_a_model_of_their_own(place: Path) -> None:
         (["nowhere.py:suite"], "there is no file nowhere.py; TARGET is package.module:suite"),
         (
             ["reserch"],
-            "there is no module 'reserch'; did you mean research? TARGET is package.module:suite, path/to/file.py:suite or research or extract",
+            "there is no module 'reserch'; did you mean research? "
+            "TARGET is package.module:suite, path/to/file.py:suite or research or extract",
         ),
         (["review"], "no suite comes with review; suites come with research and extract"),
         (["bar.py:suite", "--case", "beer?"], "suite 'drinks' has no case 'beer?'"),
