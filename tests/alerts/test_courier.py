@@ -45,6 +45,7 @@ def test_what_is_told_is_delivered_once_and_then_no_more(database: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_thousand_that_wait_are_all_delivered(url: str) -> None:
     async def story() -> None:
         clock, ops = ManualClock(), Ops()
@@ -57,6 +58,7 @@ def test_a_thousand_that_wait_are_all_delivered(url: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_channel_that_is_down_for_two_days_gets_everything_when_it_is_back(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -82,6 +84,7 @@ def test_a_channel_that_is_down_for_two_days_gets_everything_when_it_is_back(url
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_delivery_is_given_up_after_about_three_days_and_redelivered_on_request(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -135,6 +138,7 @@ def test_a_receiver_that_asks_for_time_is_left_alone_for_it(url: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_two_workers_never_send_the_same_delivery_at_once(database: str) -> None:
     async def story() -> None:
         clock, here, there = ManualClock(), Ops(), Ops()

@@ -208,6 +208,7 @@ def test_a_channel_may_change_what_it_wants(database: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_the_event_is_there_exactly_if_the_change_is(url: str, moment: str) -> None:
     """The process dies just before or just after each commit in turn; what the database has then agrees with itself."""

@@ -70,6 +70,7 @@ def ran(url: str, machine: Machine[Note], llm: ScriptedLLM | None = None, **sett
     return asyncio.run(story()), ops.got
 
 
+@pytest.mark.slow
 def test_a_script_that_ends_has_told_of_its_run(url: str) -> None:
     run, got = ran(url, asking_model(), ScriptedLLM(["Milk."]))
     assert [(alert.type, alert.data["run"], alert.data["tenant"]) for alert in got] == [("run.completed", run.id, "acme")]
@@ -89,6 +90,7 @@ def test_a_channel_is_not_told_of_runs_that_end_well_unless_it_says_so(url: str)
     assert got == []
 
 
+@pytest.mark.slow
 def test_a_breaker_that_opens_is_told_once(url: str) -> None:
     down = ModelError("busy", kind=ErrorKind.OVERLOADED)
     for meters in ("memory", "database"):

@@ -49,6 +49,7 @@ async def news(store: SqlStore, kind: str) -> list[Alert]:
     return [alert_of(each) for each in await errands(store, 10**17) if each.kind == kind and each.attempt == 1]
 
 
+@pytest.mark.slow
 def test_an_open_question_is_reminded_of_after_an_hour_a_day_and_daily(database: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -68,6 +69,7 @@ def test_an_open_question_is_reminded_of_after_an_hour_a_day_and_daily(database:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_questions_that_are_due_together_are_one_reminder(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -102,6 +104,7 @@ def test_a_fleet_that_slept_reminds_once_of_what_it_missed(url: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_gate_that_says_when_to_remind_is_heeded(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -129,6 +132,7 @@ def test_a_gate_that_says_when_to_remind_is_heeded(url: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_reminders_may_be_switched_off(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -152,6 +156,7 @@ def beats(url: str, owner: str, at: int, *, lease: int = 30_000_000, stopped: in
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_queue_that_stands_still_while_workers_beat_is_told_once_an_hour(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -183,6 +188,7 @@ def test_a_short_wait_is_no_stall(url: str) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_worker_that_no_longer_beats_is_told_once_and_one_that_stopped_is_not(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()

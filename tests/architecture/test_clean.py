@@ -29,6 +29,7 @@ def published() -> list[Path]:
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_published_file_contains(what: str) -> None:
     found: list[str] = []

@@ -41,6 +41,7 @@ def probe() -> dict[str, object]:
     return answer
 
 
+@pytest.mark.slow
 def test_importing_statecraft_loads_no_heavy_package() -> None:
     modules = probe()["modules"]
     assert isinstance(modules, list)

@@ -37,6 +37,7 @@ def test_what_people_copy_uses_only_the_public_face(path: Path) -> None:
     assert inside <= PUBLIC
 
 
+@pytest.mark.slow
 def test_only_the_clock_reads_the_time_or_sleeps() -> None:
     found = [
         str(path.relative_to(ROOT))
@@ -50,6 +51,7 @@ def test_only_the_clock_reads_the_time_or_sleeps() -> None:
     assert not found
 
 
+@pytest.mark.slow
 def test_only_ids_draws_random_numbers() -> None:
     found = [
         str(path.relative_to(ROOT))

@@ -30,10 +30,12 @@ def test_a_module_fits_in_the_head(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MODULE_LINES
 
 
+@pytest.mark.slow
 def test_a_function_fits_on_a_screen() -> None:
     assert not [(where, lines) for path in MODULES for where, lines in functions(path) if lines > FUNCTION_LINES]
 
 
+@pytest.mark.slow
 def test_nine_functions_in_ten_are_short() -> None:
     lengths = sorted(lines for path in MODULES for _, lines in functions(path))
     assert lengths[len(lengths) * 9 // 10] <= MOST_FUNCTIONS_LINES

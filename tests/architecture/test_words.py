@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BANNED = {"manager", "helper", "helpers", "util", "utils", "common", "base", "node", "job", "workflow", "thread", "process"}
 MEANT_OTHERWISE = {"MessageNode", "this_process", "pytest_configure_node"}
@@ -33,6 +35,7 @@ def public_names(path: Path) -> Iterator[str]:
             yield from (target.id for target in top.targets if isinstance(target, ast.Name))
 
 
+@pytest.mark.slow
 def test_public_names_use_no_empty_or_borrowed_words() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {name}"

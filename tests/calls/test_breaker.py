@@ -149,6 +149,7 @@ def test_calls_from_before_it_opened_neither_close_it_nor_hold_it_open() -> None
         assert report(circuit, ok, T0 + S, "old", QUICK) == (circuit, None)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(["ok", "fail", "admit", "release"]), st.integers(0, 40), st.sampled_from("abc"))))
 def test_a_circuit_comes_back_from_its_text_as_it_was(steps: list[tuple[str, int, str]]) -> None:
     circuit, now = Circuit(), T0
@@ -168,6 +169,7 @@ def test_a_text_that_is_no_circuit_is_a_closed_one(stored: str | None) -> None:
     assert load(stored) == Circuit()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     seconds=st.integers(0, 5_000),

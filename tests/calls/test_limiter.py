@@ -120,6 +120,7 @@ def test_nobody_passes_before_a_penalty_is_over_and_a_shorter_one_changes_nothin
 takes = st.lists(st.tuples(st.integers(0, 20 * S), st.integers(1, 10)), max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(steps=takes, limit=st.integers(1, 500), per=st.integers(1, 120), share=st.floats(0.01, 1))
 def test_no_stretch_of_time_sees_more_than_the_burst_and_the_rate(
@@ -143,6 +144,7 @@ def test_no_stretch_of_time_sees_more_than_the_burst_and_the_rate(
             assert total <= burst + (end - begin) * limit / rate.per + 1e-6
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(steps=st.lists(st.tuples(st.integers(0, 5 * S), st.integers(1, 10), st.integers(0, 10)), max_size=60))
 def test_what_is_really_used_keeps_to_the_rate_from_the_beginning(steps: list[tuple[int, int, int]]) -> None:

@@ -19,6 +19,7 @@ from tests.cli.support import cli, fields
 FAMILY = timedelta(minutes=5)
 
 
+@pytest.mark.slow
 def test_a_child_is_a_run_of_its_own_and_its_data_comes_back(url: str) -> None:
     shop = Workshop()
     seen: list[Child[Piece]] = []
@@ -49,6 +50,7 @@ def test_a_child_is_a_run_of_its_own_and_its_data_comes_back(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mood", "status", "words"), [("ill", "failed", "is failed in spoiled: by "), ("dead", "dead", "is dead in making: ")]
 )
@@ -95,6 +97,7 @@ def test_a_child_that_ends_badly_and_is_not_caught_is_a_failed_call(url: str) ->
     told(story)
 
 
+@pytest.mark.slow
 def test_a_parent_waits_as_a_row_and_goes_on_when_its_child_is_decided(url: str) -> None:
     shop = Workshop()
 
@@ -140,6 +143,7 @@ def test_a_child_cancelled_by_a_person_is_told_to_its_parent(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_cancelling_a_run_ends_everything_below_it_and_stops_it_at_once(url: str) -> None:
     shop = Workshop()
 
@@ -227,6 +231,7 @@ def test_a_state_whose_time_is_up_leaves_no_child_behind(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_of_a_hundred_children_never_more_than_four_are_open(url: str) -> None:
     shop = Workshop()
 
@@ -257,6 +262,7 @@ def test_of_a_hundred_children_never_more_than_four_are_open(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_two_runtimes_share_a_family(url: str) -> None:
     shop = Workshop()
 
@@ -279,6 +285,7 @@ def test_two_runtimes_share_a_family(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_takes_only_its_own_runs_takes_their_children(url: str) -> None:
     shop = Workshop()
 
@@ -296,6 +303,7 @@ def test_a_runtime_that_takes_only_its_own_runs_takes_their_children(url: str) -
     told(story)
 
 
+@pytest.mark.slow
 def test_one_place_is_enough_for_a_family(url: str) -> None:
     shop = Workshop()
 
@@ -311,6 +319,7 @@ def test_one_place_is_enough_for_a_family(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_equal_children_are_two_children(url: str) -> None:
     shop = Workshop()
 
@@ -370,6 +379,7 @@ def test_a_child_is_started_with_its_machines_data(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_a_machine_that_runs_itself_without_end_is_told_so(url: str) -> None:
     endless = Machine("endless", data=Whole)
 
@@ -418,6 +428,7 @@ def test_children_are_machines_and_change_the_fingerprint_only_where_declared() 
         made(children=[Piece])
 
 
+@pytest.mark.slow
 def test_a_child_may_be_run_by_a_runtime_that_knows_no_parent(url: str) -> None:
     shop = Workshop()
 
@@ -441,6 +452,7 @@ def test_a_child_may_be_run_by_a_runtime_that_knows_no_parent(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_the_command_line_names_parent_and_children(url: str) -> None:
     shop = Workshop()
 

@@ -164,6 +164,7 @@ def test_first_needs_a_number_and_enough_items(url: str) -> None:
 # --- over children ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_first_child_wins_and_the_others_are_cancelled(url: str) -> None:
     shop = Workshop()
 
@@ -194,6 +195,7 @@ def test_the_first_child_wins_and_the_others_are_cancelled(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_a_child_that_fails_makes_room_for_the_next_item(url: str) -> None:
     shop = Workshop()
 
@@ -263,6 +265,7 @@ def test_a_parked_item_keeps_its_place() -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_map_ends_what_it_began_when_its_state_runs_out_of_time(url: str) -> None:
     stopped: list[int] = []
 

@@ -66,6 +66,7 @@ def test_a_model_calls_a_machine_twice_in_one_turn(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_a_model_is_told_what_went_wrong(url: str) -> None:
     shop = Workshop()
     make = machine_tool(shop.machine, name="make", input=topic, result=made_of)
@@ -88,6 +89,7 @@ def test_a_model_is_told_what_went_wrong(url: str) -> None:
     told(story)
 
 
+@pytest.mark.slow
 def test_a_handler_calls_a_machine_like_a_tool(url: str) -> None:
     shop = Workshop()
     make = machine_tool(shop.machine, input=topic)

@@ -23,6 +23,7 @@ def rows(path: Path) -> int:
         return sum(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("runs", "transitions", "calls"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("show",), ("watch",), ("resume",), ("replay",), ("send",), ("cancel",), ("review", "approve")]
 )
@@ -42,6 +43,7 @@ def test_looking_into_a_database_that_is_not_there_does_not_make_one(place: Path
     assert not (place / "statecraft.db").exists()
 
 
+@pytest.mark.slow
 def test_an_event_that_the_state_does_not_take_is_refused(place: Path) -> None:
     run_id = start()
     done = cli("send", run_id, "written", "--set", "text=x", *TARGET)
@@ -50,6 +52,7 @@ def test_an_event_that_the_state_does_not_take_is_refused(place: Path) -> None:
     assert rows(place / "statecraft.db") == 4
 
 
+@pytest.mark.slow
 def test_a_payload_that_does_not_validate_is_refused(place: Path) -> None:
     run_id = start()
     done = cli("review", "reject", run_id, *TARGET)
@@ -69,6 +72,7 @@ def test_input_that_does_not_validate_starts_nothing(place: Path) -> None:
     assert not (place / "statecraft.db").exists()
 
 
+@pytest.mark.slow
 def test_a_closed_run_takes_nothing_more(place: Path) -> None:
     run_id = start()
     assert cli("send", run_id, "approved", *TARGET).exit_code == 0
@@ -250,6 +254,7 @@ def test_a_wrong_command_line_is_told_on_one_line(words: tuple[str, ...], said: 
     assert said in one_error(done)
 
 
+@pytest.mark.slow
 def test_only_debug_shows_a_traceback() -> None:
     start()
     assert "Traceback" not in cli("show", "ffff").stderr

@@ -96,6 +96,7 @@ def test_the_settings_of_the_machines_module_hold_on_the_command_line(place: Pat
     assert "set STATECRAFT_ENV to one of them" in one_error(done)
 
 
+@pytest.mark.slow
 def test_a_gated_call_is_listed_and_shown_with_all_that_matters(place: Path) -> None:
     run_id = begin()
     listed = cli("review").stdout
@@ -111,6 +112,7 @@ def test_a_gated_call_is_listed_and_shown_with_all_that_matters(place: Path) -> 
     assert paid(place) == []
 
 
+@pytest.mark.slow
 def test_a_gated_call_is_approved(place: Path) -> None:
     run_id = begin()
     done = cli("review", "approve", run_id, "--note", "fine", "--by", "bob")
@@ -121,6 +123,7 @@ def test_a_gated_call_is_approved(place: Path) -> None:
     assert cli("review", "approve", run_id).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_gated_call_is_rejected(place: Path) -> None:
     run_id = begin()
     assert cli("review", "reject", run_id, "--reason", "too much", "--by", "bob").exit_code == 0
@@ -128,6 +131,7 @@ def test_a_gated_call_is_rejected(place: Path) -> None:
     assert receipts(run_id) == ["not executed: bob rejected pay: too much"]
 
 
+@pytest.mark.slow
 def test_a_gated_call_is_modified_and_asked_about_again_unless_approved_too(place: Path) -> None:
     run_id = begin()
     assert cli("review", "modify", run_id, "--set", "amount=5").exit_code == 4
@@ -135,6 +139,7 @@ def test_a_gated_call_is_modified_and_asked_about_again_unless_approved_too(plac
     assert paid(place) == ["5 7"]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_the_call_is_refused(place: Path) -> None:
     run_id = begin()
     for words, said in (
@@ -152,6 +157,7 @@ def test_what_does_not_fit_the_call_is_refused(place: Path) -> None:
     assert paid(place) == []
 
 
+@pytest.mark.slow
 def test_one_of_several_questions_is_named_by_its_id(place: Path) -> None:
     run_id = begin("times=2")
     done = cli("review", "approve", run_id)
@@ -164,6 +170,7 @@ def test_one_of_several_questions_is_named_by_its_id(place: Path) -> None:
     assert paid(place) == ["101 ann"]
 
 
+@pytest.mark.slow
 def test_send_takes_a_decision_about_a_call(place: Path) -> None:
     run_id = begin()
     assert cli("send", run_id, "modify", "--set", "amount=6").exit_code == 4
@@ -171,6 +178,7 @@ def test_send_takes_a_decision_about_a_call(place: Path) -> None:
     assert paid(place) == ["6 ann"]
 
 
+@pytest.mark.slow
 def test_a_decision_may_be_left_for_others_to_run(place: Path) -> None:
     run_id = begin()
     assert cli("review", "approve", run_id, "--detach").exit_code == 0

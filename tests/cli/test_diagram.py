@@ -10,6 +10,7 @@ from tests.cli.support import MACHINE, cli, fields, one_error, start
 from tests.diagram.seen import Page
 
 
+@pytest.mark.slow
 def test_a_run_becomes_one_page_that_can_be_opened_anywhere(place: Path) -> None:
     run_id = start()
     (place / "post.py").unlink()
@@ -21,6 +22,7 @@ def test_a_run_becomes_one_page_that_can_be_opened_anywhere(place: Path) -> None
     assert "waiting here" in page.blocks["data"]
 
 
+@pytest.mark.slow
 def test_a_fleet_is_drawn_from_the_database_on_the_targets_machine() -> None:
     start()
     start()
@@ -49,6 +51,7 @@ def test_two_files_are_compared(place: Path) -> None:
     assert "removed: 1 row" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_definition_of_the_database_is_compared_with_the_code_of_today(place: Path) -> None:
     run_id = start()
     fingerprint = fields(cli("show", run_id, "--json"))["run"]["fingerprint"]

@@ -46,6 +46,7 @@ def started(times: int = 1) -> list[str]:
     return [fields(cli("start", "shop.py:machine", "--json"))["run"]["id"] for _ in range(times)]
 
 
+@pytest.mark.slow
 def test_a_dead_letter_is_listed_shown_and_redriven(shop: Path) -> None:
     (run,) = started()
     assert [each["run_id"] for each in fields(cli("dlq", "--json"))["letters"]] == [run]
@@ -62,6 +63,7 @@ def test_a_dead_letter_is_listed_shown_and_redriven(shop: Path) -> None:
     assert (refused.exit_code, "only a dead run" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_many_are_redriven_after_a_look_and_with_yes(shop: Path) -> None:
     runs = started(3)
     (pattern,) = fields(cli("dlq", "patterns", "--json"))["patterns"]
@@ -75,6 +77,7 @@ def test_many_are_redriven_after_a_look_and_with_yes(shop: Path) -> None:
     assert len(fields(cli("dlq", "--json"))["letters"]) == 1
 
 
+@pytest.mark.slow
 def test_one_that_is_not_there_does_not_keep_back_what_became_of_the_others(shop: Path) -> None:
     first, last = started(2)
     done = cli("dlq", "redrive", first, "deadbeef", last, "-m", "shop.py:machine")
@@ -86,6 +89,7 @@ def test_one_that_is_not_there_does_not_keep_back_what_became_of_the_others(shop
     assert [run["status"] for run in fields(cli("runs", "--json"))["runs"]] == ["ready", "ready"]
 
 
+@pytest.mark.slow
 def test_an_operator_settles_one_by_an_event_and_drops_another(shop: Path) -> None:
     first, second = started(2)
     moved = cli("dlq", "redrive", first, "-m", "shop.py:machine", "--event", "Settle", "--data", '{"note": "by hand"}')

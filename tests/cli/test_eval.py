@@ -100,6 +100,7 @@ def asked(place: Path) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_suite_that_passes_is_exit_code_0_and_is_not_paid_for_twice(place: Path) -> None:
     first, second = cli("eval", "bar.py:suite"), cli("eval", "bar.py:suite")
     assert (first.exit_code, second.exit_code) == (0, 0), first.stderr
@@ -109,6 +110,7 @@ def test_a_suite_that_passes_is_exit_code_0_and_is_not_paid_for_twice(place: Pat
     assert asked(place) == 2
 
 
+@pytest.mark.slow
 def test_a_failing_case_can_be_looked_at_with_the_commands_that_are_printed(place: Path) -> None:
     say(place, "Something else")
     done = cli("eval", "bar.py:suite", "--db", "e.db")
@@ -123,6 +125,7 @@ def test_a_failing_case_can_be_looked_at_with_the_commands_that_are_printed(plac
         assert cli(*words[begins:]).exit_code == 0, command
 
 
+@pytest.mark.slow
 def test_again_runs_every_trial_anew_and_since_goes_on_with_it(place: Path) -> None:
     cli("eval", "bar.py:suite")
     assert cli("eval", "bar.py:suite", "--again").exit_code == 0
@@ -131,6 +134,7 @@ def test_again_runs_every_trial_anew_and_since_goes_on_with_it(place: Path) -> N
     assert asked(place) == 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(place: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     (place / "interrupt").touch()
@@ -152,6 +156,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(place: Path) -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.mark.slow
 def test_a_baseline_fails_for_what_got_worse_only(place: Path) -> None:
     say(place, "It is about tea")
     assert cli("eval", "bar.py:suite", "--save-baseline", "b.json").exit_code == 1
@@ -197,6 +202,7 @@ def test_progress_names_each_trial(place: Path) -> None:
     assert lines[1:] == ["  1/2 passed  tea?  recalled", "  2/2 passed  milk?"]
 
 
+@pytest.mark.slow
 def test_what_was_recorded_answers_again_without_the_model(place: Path) -> None:
     assert cli("eval", "bar.py:suite", "--model", "record:tape.jsonl").exit_code == 0
     assert cli("eval", "bar.py:suite", "--model", "record:tape.jsonl", "--db", "other.db").exit_code == 0
@@ -211,6 +217,7 @@ def test_what_was_recorded_answers_again_without_the_model(place: Path) -> None:
     assert cli("eval", "bar.py:suite", "--model", "cassette:tape.jsonl").exit_code == 1, "another tape, other trials"
 
 
+@pytest.mark.slow
 def test_recording_goes_on_where_it_was_cut_off(place: Path) -> None:
     (place / "interrupt").touch()
     cut = cli("eval", "bar.py:suite", "--model", "record:tape.jsonl")
@@ -232,6 +239,7 @@ def test_the_offline_model_is_what_the_suite_says(place: Path) -> None:
     assert asked(place) == 0
 
 
+@pytest.mark.slow
 def test_judges_may_ask_a_model_of_their_own(place: Path) -> None:
     (place / "bar.py").write_text(SUITE + STERN)
     done = cli("eval", "bar.py:judged", "--model", "record:tape.jsonl")
@@ -257,8 +265,7 @@ def test_judges_may_ask_a_model_of_their_own(place: Path) -> None:
         (["nowhere.py:suite"], "there is no file nowhere.py; TARGET is package.module:suite"),
         (
             ["reserch"],
-            "there is no module 'reserch'; did you mean research? "
-            "TARGET is package.module:suite, path/to/file.py:suite or research or extract",
+            "there is no module 'reserch'; did you mean research? TARGET is package.module:suite, path/to/file.py:suite or",
         ),
         (["review"], "no suite comes with review; suites come with research and extract"),
         (["bar.py:suite", "--case", "beer?"], "suite 'drinks' has no case 'beer?'"),

@@ -51,6 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(started.stdout.strip())
 
 
+@pytest.mark.slow
 def test_a_run_is_rewound_with_other_data_and_compared(run: str) -> None:
     made = cli("fork", run, "--rewind", "counting", "--set", "plan=42", "--by", "bob", "--note", "shorter", *TRIP)
     assert made.exit_code == 0
@@ -93,6 +94,7 @@ def test_a_fork_says_where_and_of_what(run: str) -> None:
         assert (refused.exit_code, said in refused.stderr) == (code, True), refused.stderr
 
 
+@pytest.mark.slow
 def test_a_history_that_was_changed_is_named_with_its_row(run: str) -> None:
     fork = cli("fork", run, "--at", "1", *TRIP).stdout.strip()
     good = cli("verify", "--all", *TRIP)
@@ -109,6 +111,7 @@ def test_a_history_that_was_changed_is_named_with_its_row(run: str) -> None:
     assert cli("verify").exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

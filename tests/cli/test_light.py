@@ -19,6 +19,7 @@ HEAVY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["start", "--help"], ["review", "approve", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     script = (
@@ -32,6 +33,7 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert not HEAVY & set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_the_package_is_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "statecraft", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("statecraft ")

@@ -11,6 +11,7 @@ from tests.cli.support import cli, fields, one_error
 ADD = ("schedule", "add", "nightly", "post.py:letters", "--set", "to=Ann")
 
 
+@pytest.mark.slow
 def test_a_schedule_is_added_listed_shown_paused_resumed_and_removed() -> None:
     added = cli(*ADD, "--cron", "0 3 * * *", "--zone", "Europe/Berlin", "--queue", "night", "--priority", "2")
     assert added.exit_code == 0, added.stderr

@@ -22,6 +22,7 @@ def settings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
 
 
+@pytest.mark.slow
 def test_a_refund_is_asked_about_lowered_by_the_reviewer_and_paid(place: Path) -> None:
     asked = cli("start", "support", "--set", f"email={ANN}", "--set", f"message={BROKEN}")
     assert asked.exit_code == 4, asked.stderr
@@ -39,6 +40,7 @@ def test_a_refund_is_asked_about_lowered_by_the_reviewer_and_paid(place: Path) -
     assert cli("replay", run).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_shop_given_by_name_is_made_and_used(place: Path) -> None:
     done = cli("start", "support", "--set", f"email={ANN}", "--set", "message=Where is my order 1046?", "--set", "shop=mine.db")
     assert done.exit_code == 0, done.stderr

@@ -34,6 +34,7 @@ def test_start_with_json_prints_the_run() -> None:
     assert run["created_at"].endswith("Z")
 
 
+@pytest.mark.slow
 def test_start_with_the_same_key_gives_the_same_run() -> None:
     assert start("--key", "a") == start("--key", "a") != start("--key", "b")
 
@@ -43,6 +44,7 @@ def test_start_says_on_whose_behalf_a_run_is() -> None:
     assert fields(done)["run"]["tenant"] == "acme"
 
 
+@pytest.mark.slow
 def test_a_detached_run_is_only_recorded_until_somebody_resumes_it() -> None:
     done = cli("start", "post.py:letters", "--set", "to=Ann", "--detach")
     assert done.exit_code == 0
@@ -59,6 +61,7 @@ def test_a_run_that_fails_ends_with_1_and_says_why() -> None:
     assert "nobody to write to" in done.stderr
 
 
+@pytest.mark.slow
 def test_runs_are_listed_newest_first_and_by_filter() -> None:
     first, second = start(), start("--key", "b")
     assert [run["id"] for run in fields(cli("runs", "--json"))["runs"]] == [second, first]
@@ -68,6 +71,7 @@ def test_runs_are_listed_newest_first_and_by_filter() -> None:
     assert len(cli("runs", "--limit", "1").stdout.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_run_is_found_by_prefix_and_as_the_last_one() -> None:
     start()
     last = start()
@@ -75,6 +79,7 @@ def test_a_run_is_found_by_prefix_and_as_the_last_one() -> None:
     assert fields(cli("show", last[:-1], "--json"))["run"]["id"] == last
 
 
+@pytest.mark.slow
 def test_show_tells_path_calls_and_question() -> None:
     run_id = start()
     text = cli("show", run_id).stdout
@@ -88,6 +93,7 @@ def test_show_tells_path_calls_and_question() -> None:
     assert "ended by written → reading" in step
 
 
+@pytest.mark.slow
 def test_show_gives_the_data_of_now_and_of_then() -> None:
     run_id = start()
     target = ("-m", "post.py:letters")
@@ -96,12 +102,14 @@ def test_show_gives_the_data_of_now_and_of_then() -> None:
     assert '"text": "Dear Ann"' in cli("show", run_id, "--data", *target).stdout
 
 
+@pytest.mark.slow
 def test_show_verifies_the_stored_history() -> None:
     run_id = start()
     assert "holds" in cli("show", run_id, "--verify").stdout
     assert fields(cli("show", run_id, "--verify", "--json"))["problems"] == []
 
 
+@pytest.mark.slow
 def test_the_machine_of_a_run_may_come_from_the_environment_or_the_project(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = start(), start()
     monkeypatch.setenv("STATECRAFT_MACHINES", "post:letters")
@@ -111,6 +119,7 @@ def test_the_machine_of_a_run_may_come_from_the_environment_or_the_project(place
     assert cli("send", second, "approved").exit_code == 0
 
 
+@pytest.mark.slow
 def test_an_event_is_sent_in_the_name_of_whoever_sends_it() -> None:
     run_id = start()
     done = cli("send", run_id, "Approved", "--set", "note=fine", "--by", "bea", "-m", "post.py:letters")
@@ -119,6 +128,7 @@ def test_an_event_is_sent_in_the_name_of_whoever_sends_it() -> None:
     assert (last["event"], last["actor"], last["payload"]) == ("approved", "bea", {"note": "fine"})
 
 
+@pytest.mark.slow
 def test_reviews_are_listed_shown_and_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATECRAFT_MACHINES", "post.py:letters")
     run_id = start()
@@ -134,6 +144,7 @@ def test_reviews_are_listed_shown_and_decided(monkeypatch: pytest.MonkeyPatch) -
     assert cli("review").stdout == ""
 
 
+@pytest.mark.slow
 def test_options_of_a_group_hold_for_its_verbs(place: Path) -> None:
     run_id = start("--db", "other.db")
     done = cli("review", "--db", "other.db", "show", run_id)
@@ -141,6 +152,7 @@ def test_options_of_a_group_hold_for_its_verbs(place: Path) -> None:
     assert not (place / "statecraft.db").exists()
 
 
+@pytest.mark.slow
 def test_a_rejected_run_ends_with_5_and_keeps_the_reason() -> None:
     run_id = start()
     done = cli("review", "reject", run_id, "--reason", "too short", "-m", "post.py:letters")
@@ -148,6 +160,7 @@ def test_a_rejected_run_ends_with_5_and_keeps_the_reason() -> None:
     assert fields(cli("show", run_id, "--json"))["path"][-1]["payload"] == {"reason": "too short"}
 
 
+@pytest.mark.slow
 def test_a_decision_may_be_recorded_only() -> None:
     run_id = start()
     done = cli("review", "decide", run_id, "modified", "--set", "text=Hi", "--detach", "-m", "post.py:letters")
@@ -155,6 +168,7 @@ def test_a_decision_may_be_recorded_only() -> None:
     assert fields(cli("show", run_id, "--json"))["run"]["status"] == "ready"
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_keeps_the_reason_and_watch_ends_with_5() -> None:
     run_id = start()
     assert cli("cancel", run_id, "--reason", "no longer needed").exit_code == 0
@@ -180,6 +194,7 @@ def test_watch_gives_up_after_its_timeout_with_6(limit: str) -> None:
     assert f"has not settled after {limit} s; it goes on" in done.stderr
 
 
+@pytest.mark.slow
 def test_replay_agrees_with_the_code_that_ran_and_tells_the_first_difference_to_other_code(place: Path) -> None:
     run_id = start()
     agrees = cli("replay", run_id, "-m", "post.py:letters")
@@ -262,12 +277,14 @@ def test_a_diagram_goes_through_a_link_and_into_a_pipe_and_replaces_neither(plac
         os.close(reader)
 
 
+@pytest.mark.slow
 def test_times_are_iso_when_not_on_a_terminal() -> None:
     run_id = start()
     created = fields(cli("show", run_id, "--json"))["run"]["created_at"]
     assert created in cli("show", run_id).stdout
 
 
+@pytest.mark.slow
 def test_colour_is_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = start()
     assert "\x1b[" not in cli("show", run_id).stdout
@@ -279,6 +296,7 @@ def test_colour_is_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
 DRAWN = [("diagram", "--run", "@last", "-f", form) for form in ("mermaid", "dot", "html")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("runs",), ("show", "@last"), ("review",), ("review", "list"), ("check",), ("watch", "@last"), *DRAWN]
 )

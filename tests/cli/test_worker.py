@@ -76,6 +76,7 @@ def start(*words: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_worker_drains_its_queues_and_leaves_what_is_for_later() -> None:
     low, high = start("--queue", "bulk"), start("--queue", "bulk", "--priority", "5", "--tenant", "ann")
     other, later = start(), start("--queue", "bulk", "--in", "3d")
@@ -93,6 +94,7 @@ def test_a_worker_drains_its_queues_and_leaves_what_is_for_later() -> None:
     assert fields(cli("show", other, "--json"))["run"]["status"] == "ready"
 
 
+@pytest.mark.slow
 def test_a_delayed_run_is_resumed_at_once_by_hand() -> None:
     run = start("--at", "2999-01-01T00:00")
     assert fields(cli("show", run, "--json"))["run"]["due_at"] == "2999-01-01T00:00:00.000Z"

@@ -90,6 +90,7 @@ def test_waking_often_only_to_wait_again_is_no_poison(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_closes_takes_its_claim_back(tmp_path: Path) -> None:
     machine = Machine("long", data=Order)
 

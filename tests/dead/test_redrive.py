@@ -38,6 +38,7 @@ def test_a_letter_holds_what_a_person_needs(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_a_redriven_run_makes_the_failed_call_again_and_no_other(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     machine = plant.buying()
@@ -229,6 +230,7 @@ def test_two_who_redrive_one_run_do_it_once(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_many_are_redriven_only_when_told_and_at_most_so_many(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     machine = plant.buying()
@@ -321,6 +323,7 @@ def family(plant: Plant, child: Machine[Order]) -> Machine[Ask]:
     return parent
 
 
+@pytest.mark.slow
 def test_a_child_whose_parent_was_told_of_its_death_is_not_redriven_but_the_parent_is(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     child = plant.buying()

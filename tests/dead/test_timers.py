@@ -179,6 +179,7 @@ def asks(*, row: bool) -> Machine[Order]:
 WAYS = ("sleep", "child", "retry", "running", "review", "nobody")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [True, False], ids=["with a row", "without"])
 @pytest.mark.parametrize("how", WAYS)
 def test_a_deadline_that_passes_leads_to_a_degraded_result_or_a_dead_letter(tmp_path: Path, how: str, row: bool) -> None:

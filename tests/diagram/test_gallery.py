@@ -31,6 +31,7 @@ def test_the_pictures_in_the_gallery_show_the_machines_as_they_are() -> None:
     assert gallery.stale(SOURCES, ROOT / "diagrams") == [], "run: make diagrams"
 
 
+@pytest.mark.slow
 def test_a_machine_is_drawn_in_three_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "doors.py").write_text(DOOR.replace("{name}", "door"))
     out = tmp_path / "out"
@@ -41,6 +42,7 @@ def test_a_machine_is_drawn_in_three_forms(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == f"{out / 'door.svg'}\n"
 
 
+@pytest.mark.slow
 def test_a_changed_machine_makes_its_pictures_stale_and_orphans_are_named(tmp_path: Path) -> None:
     source, out = tmp_path / "gates.py", tmp_path / "out"
     source.write_text(DOOR.replace("{name}", "gate"))
@@ -51,6 +53,7 @@ def test_a_changed_machine_makes_its_pictures_stale_and_orphans_are_named(tmp_pa
     assert gallery.stale([source], out) == ["gate.dot", "gate.mmd", "gate.svg", "old.mmd"]
 
 
+@pytest.mark.slow
 def test_drawing_again_removes_the_pictures_of_machines_that_are_gone(tmp_path: Path) -> None:
     source, out = tmp_path / "hatches.py", tmp_path / "out"
     source.write_text(DOOR.replace("{name}", "hatch"))

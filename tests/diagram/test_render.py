@@ -17,12 +17,14 @@ can_render = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @can_render
 @pytest.mark.parametrize("fmt", MAGIC)
 def test_a_picture_has_the_format_asked_for(fmt: Format) -> None:
     assert render(DOT, fmt).startswith(MAGIC[fmt])
 
 
+@pytest.mark.slow
 @can_render
 def test_states_and_rows_can_be_found_in_the_svg_by_their_ids() -> None:
     svg = render(DOT, "svg").decode()
@@ -30,6 +32,7 @@ def test_states_and_rows_can_be_found_in_the_svg_by_their_ids() -> None:
         assert f'id="{name}"' in svg
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("pygraphviz") is None, reason="the render extra is not installed")
 def test_without_the_program_the_wheel_draws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -48,6 +51,7 @@ def test_an_unknown_format_is_refused_by_name() -> None:
         render(DOT, "gif")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 @can_render
 def test_text_that_is_not_dot_is_an_error_of_one_line() -> None:
     with pytest.raises(ConfigError) as caught:

@@ -41,6 +41,7 @@ def test_dot_and_mermaid_show_the_rows_of_the_table_and_no_others(drawing: Drawi
     assert seen.in_mermaid(to_mermaid(drawing)) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawing", DRAWINGS.values(), ids=DRAWINGS)
 def test_the_layout_of_our_own_shows_every_state_and_row_once_with_its_words(drawing: Drawing) -> None:
     svg = to_svg(scene(drawing))

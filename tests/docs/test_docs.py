@@ -187,6 +187,7 @@ def test_an_example_runs_and_says_what_it_should(example: Path, tmp_path: Path) 
     assert done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_replay_after_an_edit_names_what_differs(tmp_path: Path) -> None:
     done = run([sys.executable, str(ROOT / "examples" / "04_replay.py")], tmp_path)
     assert done.stdout.startswith("as recorded: None | asked the model 1 time\nafter an edit: step 0 in naming, call 0: ")

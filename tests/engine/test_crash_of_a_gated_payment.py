@@ -115,6 +115,7 @@ def assert_sound(world: Place, receipt: str, *, look: bool) -> None:
 STRIKES = [strikes for length in (1, 2) for strikes in itertools.product(("before", "after"), repeat=length)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strikes", STRIKES, ids="-".join)
 @pytest.mark.parametrize("look", [True, False])
 def test_a_process_that_dies_around_the_payment_leaves_a_question(tmp_path: Path, look: bool, strikes: tuple[str, ...]) -> None:

@@ -160,6 +160,7 @@ def test_a_failed_attempt_says_that_its_words_are_void(url: str) -> None:
     limited(story())
 
 
+@pytest.mark.slow
 def test_the_record_is_the_same_whether_anybody_listens_or_not(tmp_path: Any) -> None:
     async def one(name: str, listened: bool) -> list[Any]:
         llm = ScriptedLLM([tool_use("dig", {"depth": 1}), "dug"])
@@ -213,6 +214,7 @@ def test_a_model_that_cannot_be_heard_is_asked_as_ever(url: str) -> None:
     limited(story())
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_follows_live_is_asked_whole(url: str) -> None:
     async def story() -> None:
         async with FakeMessagesAPI(script=[answer({"type": "text", "text": "as one"})]) as api:
@@ -224,6 +226,7 @@ def test_a_run_that_nobody_follows_live_is_asked_whole(url: str) -> None:
     limited(story())
 
 
+@pytest.mark.slow
 def test_claude_is_heard_word_by_word_through_the_real_client(url: str) -> None:
     async def story() -> None:
         async with FakeMessagesAPI(latency=0.05) as api:

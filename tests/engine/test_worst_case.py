@@ -23,6 +23,7 @@ def sent(transcript: Transcript, request: Request) -> int:
     return transcript.size(head) + size(text) + sum(size(blob.body) for blob in blobs)
 
 
+@pytest.mark.slow
 @given(talk=talks, system=st.none() | texts)
 def test_every_byte_of_a_request_counts_however_the_conversation_grew(talk: list[Message], system: str | None) -> None:
     grown, whole = Transcript(), Request("m", talk, system)

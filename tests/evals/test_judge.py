@@ -51,6 +51,7 @@ def test_a_share_of_the_criteria_may_be_enough(at_least: float, passed: bool) ->
     assert evaluate(suite(Judge(["a", "b"], at_least=at_least)), llm=models).passed is passed
 
 
+@pytest.mark.slow
 def test_a_case_may_have_criteria_and_a_reference_of_its_own() -> None:
     judge = judging(marks(True, True))
     one = Case({"question": "tea?"}, {"judge": ["mentions sugar"], "reference": "with sugar"})

@@ -68,6 +68,7 @@ def test_a_case_that_nothing_is_said_about_has_not_passed() -> None:
     assert "no grader has anything to say about this case" in failing.trials[0].problems[0]
 
 
+@pytest.mark.slow
 def test_repetitions_are_runs_of_their_own_and_give_a_rate_with_its_interval() -> None:
     llm = Parrot()
     llm.says = lambda question: {"answer": "yes" if len(llm.asked) % 4 else "no", "sure": 1.0}
@@ -81,6 +82,7 @@ def test_repetitions_are_runs_of_their_own_and_give_a_rate_with_its_interval() -
     assert report.passed
 
 
+@pytest.mark.slow
 def test_people_decide_as_the_case_says_and_a_review_without_an_answer_is_where_it_is_graded(url: str) -> None:
     cases = [
         Case(
@@ -136,6 +138,7 @@ def test_a_second_evaluation_pays_nothing_and_says_the_same(url: str) -> None:
     assert reports[0].rate == reports[1].rate == 1.0
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on_where_it_was(url: str) -> None:
     suite = suite_of(*(case(f"{n}?", state="told") for n in range(5)), concurrency=1)
 
@@ -161,6 +164,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(url: str) -> None:
     assert sum(trial.recalled for trial in report.trials) >= 2
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_cut_off_goes_on_and_repeats_no_finished_call(url: str) -> None:
     async def never() -> None:
         asked.set()
@@ -184,6 +188,7 @@ def test_a_trial_that_was_cut_off_goes_on_and_repeats_no_finished_call(url: str)
     assert len(with_runtime(url, Parrot(), lambda rt: rt.runs())) == 1
 
 
+@pytest.mark.slow
 def test_code_that_would_do_something_else_is_run_anew_without_being_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run(suite_of(), url, Parrot())
     monkeypatch.setitem(module.PROMPT, "text", "Say at once: {}")
@@ -194,6 +199,7 @@ def test_code_that_would_do_something_else_is_run_anew_without_being_asked(url: 
     assert [trial.recalled for trial in run(suite_of(), url, Parrot()).trials] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_guard_of_today_decides_whether_yesterdays_trial_counts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     barely = Parrot(lambda question: {"answer": "x", "sure": 0.6})
     run(suite_of(case("tea?", state="told")), url, barely)
@@ -210,6 +216,7 @@ def _machine_with_a_stricter_guard(monkeypatch: pytest.MonkeyPatch) -> Any:
     return oracle
 
 
+@pytest.mark.slow
 def test_another_model_or_another_mark_is_another_trial(url: str) -> None:
     run(suite_of(), url, Parrot())
     for llm, more in ((Parrot(name="crow"), {}), (Parrot(), {"mark": "tape 2"})):
@@ -226,6 +233,7 @@ def test_a_changed_expectation_is_graded_anew_without_another_run(url: str) -> N
     assert next(report.trials).recalled
 
 
+@pytest.mark.slow
 def test_since_counts_only_what_was_started_from_then_on(url: str) -> None:
     run(suite_of(), url, Parrot())
     llm = Parrot()
@@ -237,6 +245,7 @@ def test_since_counts_only_what_was_started_from_then_on(url: str) -> None:
     assert [(trial.round, trial.recalled) for trial in again.trials] == [(2, True), (2, True)]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cancelled_or_died_is_tried_anew(url: str) -> None:
     report = run(suite_of(case("tea?", state="checking")), url, Parrot(unsure))
     with_runtime(url, Parrot(), lambda rt: rt.cancel(next(report.trials).run_id, by="ann", reason="enough"))
@@ -255,6 +264,7 @@ def test_the_keys_name_suite_case_and_repetition(url: str) -> None:
 # --- what does not end ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_that_does_not_settle_in_time_fails_and_the_others_do_not() -> None:
     asked, told = asyncio.Event(), asyncio.Event()
 

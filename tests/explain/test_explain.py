@@ -64,6 +64,7 @@ def test_it_tells_the_row_taken_the_guards_asked_and_why_not_the_other_rows(offi
     assert why == "guard is_short said no"
 
 
+@pytest.mark.slow
 def test_it_tells_what_guards_saw_and_what_the_event_changed(office: Office) -> None:
     step = explain(office, "refused", 0).steps[0]
     assert step.payload == {"answer": "a long answer", "notes": ["answered"]}
@@ -73,6 +74,7 @@ def test_it_tells_what_guards_saw_and_what_the_event_changed(office: Office) -> 
     assert (step.event, step.target) == ("sorted", "failed")
 
 
+@pytest.mark.slow
 def test_the_data_of_a_step_is_what_the_machine_itself_folds(office: Office) -> None:
     async def compare(rt: Runtime) -> None:
         for run in office.runs.values():
@@ -82,6 +84,7 @@ def test_the_data_of_a_step_is_what_the_machine_itself_folds(office: Office) -> 
     asked(office, compare, desk())
 
 
+@pytest.mark.slow
 def test_the_taken_row_is_one_and_leads_where_the_run_went_in_every_step_of_every_run(office: Office) -> None:
     for sort in office.runs:
         for step in explain(office, sort).steps:
@@ -166,6 +169,7 @@ def test_a_run_that_ended_stands_nowhere_and_its_last_step_is_the_end(office: Of
     assert str(found).splitlines()[-1] == "step 1  sent, 1st visit, entered by sorted, the end"
 
 
+@pytest.mark.slow
 def test_every_step_fits_on_a_screen_and_is_plain_text(office: Office) -> None:
     for sort in ("flaky", "greedy", "expired", "closed"):
         for step in explain(office, sort).steps:
@@ -173,6 +177,7 @@ def test_every_step_fits_on_a_screen_and_is_plain_text(office: Office) -> None:
             assert max(map(len, step_lines(step))) <= 320
 
 
+@pytest.mark.slow
 def test_code_at_hand_answers_its_guards_again_and_other_code_is_named_as_such(office: Office) -> None:
     run_id = office.runs["approved"].id
 
@@ -367,6 +372,7 @@ def test_a_child_that_is_waited_for_is_named_with_what_it_waits_for_itself() -> 
 # --- the command line ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_verb_needs_no_target_and_its_json_has_every_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STATECRAFT_URL", "STATECRAFT_MACHINES"):
         monkeypatch.delenv(name, raising=False)

@@ -106,6 +106,7 @@ def test_runs_of_another_definition_are_tried_and_counted_apart_with_the_reason_
     assert "was not made" in well.divergence.what
 
 
+@pytest.mark.slow
 def test_since_and_limit_choose_runs_and_a_page_ends_where_the_next_begins(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +308,7 @@ def test_a_junit_file_says_anything_in_legal_xml_and_is_whole_or_not_there(tmp_p
 # --- going on from a divergence -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_forked_there_and_goes_on_live(tmp_path: Path) -> None:
     office = Office(tmp_path)
 
@@ -332,6 +334,7 @@ def test_a_run_that_diverges_is_forked_there_and_goes_on_live(tmp_path: Path) ->
     asyncio.run(asyncio.wait_for(story(), 60))
 
 
+@pytest.mark.slow
 def test_a_fork_with_other_data_replays_and_explains_as_what_it_is(tmp_path: Path) -> None:
     office = Office(tmp_path)
 
@@ -359,6 +362,7 @@ def test_going_on_needs_the_runtimes_own_machine(office: Office) -> None:
     asyncio.run(go_on())
 
 
+@pytest.mark.slow
 def test_replay_continue_says_the_fork_and_stays_with_it(place: Path) -> None:
     run_id = fields(cli("runs", "--state", "reading", "--json"))["runs"][0]["id"]
     agrees = cli("replay", run_id, "--continue", "-m", "post.py:letters")

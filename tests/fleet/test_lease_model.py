@@ -116,6 +116,7 @@ class Twin:
         assert await self.store.verify(self.story.run_id) == []
 
 
+@pytest.mark.slow
 def test_the_store_accepts_and_refuses_what_the_model_does_on_random_walks() -> None:
     async def walk(store: SqlStore) -> None:
         chance, machine, refusals = Random(11), await store.register(PAPER), 0

@@ -90,6 +90,7 @@ def test_a_long_answer_travels_as_a_stream_and_is_the_same_reply() -> None:
     assert streamed.request_id == REQUEST_ID
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "kind", "retry_after", "maybe_billed"),
     [
@@ -139,6 +140,7 @@ def test_a_date_in_retry_after_is_a_wait_from_now() -> None:
     assert (error.kind, error.retry_after) == (ErrorKind.RATE_LIMITED, 30.0)
 
 
+@pytest.mark.slow
 def test_an_answer_of_which_nothing_can_be_read_is_unusable() -> None:
     assert fail("unknown_block").kind is ErrorKind.PROTOCOL
     assert "hologram" in str(fail("unknown_block"))
@@ -360,6 +362,7 @@ def test_the_model_comes_from_the_argument_then_the_environment_then_the_default
     assert Claude("claude-opus-5-5").model == "claude-opus-5-5"
 
 
+@pytest.mark.slow
 def test_a_missing_key_is_one_line_that_names_the_fix(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     claude = Claude()

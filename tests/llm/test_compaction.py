@@ -125,6 +125,7 @@ def built(turns: list[Any]) -> list[Message]:
     return messages
 
 
+@pytest.mark.slow
 @given(TURNS, st.integers(1, 4), st.integers(1, 3_000))
 def test_whatever_is_cut_or_stubbed_stays_legal(turns: list[Any], keep: int, most: int) -> None:
     messages = built(turns)

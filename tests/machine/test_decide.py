@@ -217,6 +217,7 @@ def walk(rows: list[DeclaredRow], state: str, event: Event, data: Scores) -> tup
     return None, asked
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(ROWS, max_size=12),
     state=st.sampled_from(STATES[:-1]),

@@ -89,6 +89,7 @@ def along(definition: Definition, witness: Sequence[tuple[str, str, str]]) -> No
     assert sources == [definition.start, *(target for _, _, target in witness[:-1])][: len(sources)]
 
 
+@pytest.mark.slow
 def test_the_worst_case_of_some_random_machines_is_that_of_their_worst_run() -> None:
     assert sum(check(seed, 3) for seed in range(16)) > 8
 
@@ -320,6 +321,7 @@ def long_one(states: int, bounded: int, groups: int, *, max_steps: int = 10_000)
     return machine.definition
 
 
+@pytest.mark.slow
 def test_of_forty_states_with_six_bounds_in_one_component_few_situations_are_looked_at() -> None:
     worst = worst_case(long_one(40, 6, 1))
     assert worst.situations <= 2 * MOST
@@ -333,16 +335,19 @@ def test_of_forty_states_with_eight_bounds_in_four_components_all_situations_are
     assert worst.exact
 
 
+@pytest.mark.slow
 def test_many_components_that_are_too_large_are_given_up_together() -> None:
     assert worst_case(long_one(200, 40, 8), most=500).situations <= 3 * 500
 
 
+@pytest.mark.slow
 def test_components_add_to_each_other_and_do_not_multiply() -> None:
     one, four = worst_case(long_one(10, 2, 1)), worst_case(long_one(40, 8, 4))
     assert four.exact
     assert four.situations < 8 * one.situations
 
 
+@pytest.mark.slow
 def test_with_a_step_limit_no_more_than_a_few_times_as_many_are_looked_at() -> None:
     worst = worst_case(long_one(40, 6, 1, max_steps=60), most=4_000)
     assert worst.situations <= 4 * 4_000

@@ -58,6 +58,7 @@ def test_a_reply_is_compared_with_the_records(letter: Letter, text: str, said: l
     assert problems_of(letter.model_copy(update={"text": text})) == said
 
 
+@pytest.mark.slow
 def test_a_wrong_reply_is_written_again_with_what_was_wrong(url: str) -> None:
     model = ScriptedLLM([Written(text="We have refunded it.", confidence=0.9), Written(text=GOOD, confidence=0.8)])
     ended = run(drafting, REFUNDED, url=url, llm=model)
@@ -67,6 +68,7 @@ def test_a_wrong_reply_is_written_again_with_what_was_wrong(url: str) -> None:
     assert "<draft>We have refunded it.</draft>" in again
 
 
+@pytest.mark.slow
 def test_a_reply_that_stays_wrong_is_unfit_but_kept_with_its_problems(url: str) -> None:
     model = ScriptedLLM([Written(text="We have refunded it.", confidence=0.9)] * DRAFTS)
     ended = run(drafting, REFUNDED, url=url, llm=model)

@@ -226,6 +226,7 @@ def test_cached_tokens_are_part_of_the_input_and_cheaper(url: str) -> None:
 # --- states and tenants -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_budget_of_a_state_counts_all_its_visits_and_binds_no_other_state(url: str) -> None:
     shop = Shop()
     machine = Machine("shopping", data=Note)
@@ -264,6 +265,7 @@ def test_the_budget_of_a_state_counts_all_its_visits_and_binds_no_other_state(ur
     assert shop.sold == [1, 2, 3, 100]
 
 
+@pytest.mark.slow
 def test_runtimes_that_share_a_database_never_overshoot_a_tenants_budget(url: str) -> None:
     shop, refused = Shop("0.10"), set[str]()
 
@@ -565,6 +567,7 @@ def test_an_exhausted_budget_without_a_row_is_a_dead_letter_that_says_what_to_do
 # --- wall time --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_wall_time_of_a_budget_ends_a_wait_and_a_handler_that_hangs(url: str) -> None:
     async def hang(run: Run[Note]) -> Stop:
         await asyncio.Event().wait()

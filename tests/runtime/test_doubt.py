@@ -66,6 +66,7 @@ def test_what_happened_becomes_the_result_of_the_call(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_what_did_not_happen_is_run_again_with_the_same_key(tmp_path: Path) -> None:
     async def story() -> None:
         shop = ungated(tmp_path)
@@ -83,6 +84,7 @@ def test_what_did_not_happen_is_run_again_with_the_same_key(tmp_path: Path) -> N
     play(story)
 
 
+@pytest.mark.slow
 def test_a_second_attempt_in_doubt_is_another_question(tmp_path: Path) -> None:
     async def story() -> None:
         shop = ungated(tmp_path)
@@ -105,6 +107,7 @@ def test_a_second_attempt_in_doubt_is_another_question(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_call_nobody_can_tell_about_stays_in_doubt(tmp_path: Path, answered: bool) -> None:
     async def story() -> None:
@@ -158,6 +161,7 @@ async def approved_then_dead(shop: Shop, decision: Any) -> tuple[RunRecord, Revi
         return run, await only_review(runtime, run)
 
 
+@pytest.mark.slow
 def test_an_approved_call_that_died_is_in_doubt_and_not_approved_again(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path)
@@ -173,6 +177,7 @@ def test_an_approved_call_that_died_is_in_doubt_and_not_approved_again(tmp_path:
     play(story)
 
 
+@pytest.mark.slow
 def test_a_modified_call_that_died_is_in_doubt_as_it_was_modified(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path)

@@ -29,6 +29,7 @@ def trip(story: Story, **bounds: Any) -> None:
     play(go)
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_from_its_step_and_what_was_called_before_is_not_called_again() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
@@ -49,6 +50,7 @@ def test_a_fork_goes_on_from_its_step_and_what_was_called_before_is_not_called_a
     trip(story)
 
 
+@pytest.mark.slow
 def test_a_once_call_of_the_visit_that_is_begun_anew_is_made_again_under_another_key() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
@@ -149,6 +151,7 @@ def test_runs_that_are_dead_cancelled_or_held_can_be_forked() -> None:
     trip(story)
 
 
+@pytest.mark.slow
 def test_an_approval_is_not_inherited_by_the_visit_that_is_begun_anew() -> None:
     from statecraft import Approve, GatePolicy
 
@@ -173,6 +176,7 @@ def test_an_approval_is_not_inherited_by_the_visit_that_is_begun_anew() -> None:
     play(go)
 
 
+@pytest.mark.slow
 def test_visits_continue_as_at_the_step() -> None:
     async def story(agency: Agency, rt: Runtime, machine: Machine[Trip]) -> None:
         run = await gone(rt, machine)
@@ -406,6 +410,7 @@ def test_a_long_history_is_forked_with_a_snapshot_and_reads_the_same(url: str) -
     play(go)
 
 
+@pytest.mark.slow
 def test_a_detached_fork_waits_where_its_source_did(url: str) -> None:
     async def go() -> None:
         agency = Agency(url)

@@ -56,6 +56,7 @@ def test_a_risky_call_waits_for_a_person_and_is_made_when_approved(tmp_path: Pat
     play(story)
 
 
+@pytest.mark.slow
 def test_a_tool_without_a_risk_counts_as_high_and_a_policy_may_say_otherwise(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path, policy=GatePolicy(max_auto_risk="medium", risks={"pay": "low"}))
@@ -99,6 +100,7 @@ def test_a_rejection_that_escapes_the_handler_is_a_failed_call(tmp_path: Path) -
     play(story)
 
 
+@pytest.mark.slow
 def test_a_modified_call_is_another_action_that_is_asked_about_again(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path)
@@ -125,6 +127,7 @@ def test_a_modified_call_is_another_action_that_is_asked_about_again(tmp_path: P
     play(story)
 
 
+@pytest.mark.slow
 def test_a_modification_may_approve_itself_or_fall_under_what_passes(tmp_path: Path) -> None:
     async def story() -> None:
         strict = Shop(tmp_path)
@@ -144,6 +147,7 @@ def test_a_modification_may_approve_itself_or_fall_under_what_passes(tmp_path: P
     play(story)
 
 
+@pytest.mark.slow
 def test_a_changed_call_never_shares_the_key_of_one_that_asked_for_the_same(tmp_path: Path) -> None:
     async def both(run: Run[Bill], shop: Shop) -> Paid:
         return Paid(receipts=[await run.tool(shop.pay, 100), await run.tool(shop.pay, 60)])
@@ -182,6 +186,7 @@ def test_arguments_that_do_not_fit_the_tool_are_refused_and_the_question_stays(t
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_question_that_nobody_answers_expires_and_the_call_is_not_made(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path, handler=insist)
@@ -230,6 +235,7 @@ def test_a_decision_that_comes_late_is_refused_even_if_nobody_has_noticed_the_en
     play(story)
 
 
+@pytest.mark.slow
 def test_people_are_reminded_once(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path, policy=GatePolicy(max_auto_risk="low", remind_after=DAY))
@@ -275,6 +281,7 @@ def test_a_question_whose_visit_has_ended_is_superseded(tmp_path: Path) -> None:
 # --- what an approval is bound to -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_equal_call_is_asked_about_again(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path)
@@ -313,6 +320,7 @@ def test_another_visit_is_asked_about_again(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_changed_arguments_are_asked_about_again(tmp_path: Path) -> None:
     async def story() -> None:
         amounts = [100]
@@ -336,6 +344,7 @@ def test_changed_arguments_are_asked_about_again(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_a_decision_holds_although_the_policy_was_lifted_meanwhile(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path)
@@ -376,6 +385,7 @@ def test_several_calls_are_asked_about_at_once_and_decided_in_any_order(tmp_path
     play(story)
 
 
+@pytest.mark.slow
 def test_a_decision_that_comes_while_the_run_is_held_is_not_lost(tmp_path: Path) -> None:
     async def story() -> None:
         shop = Shop(tmp_path, handler=pay_three)
@@ -468,6 +478,7 @@ def test_events_and_decisions_point_to_each_other(tmp_path: Path) -> None:
     play(story)
 
 
+@pytest.mark.slow
 def test_the_environment_chooses_the_policy_of_a_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gates = {"laptop": GatePolicy(), "production": GatePolicy(max_auto_risk="low")}
     monkeypatch.delenv("STATECRAFT_ENV", raising=False)

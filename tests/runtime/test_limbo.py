@@ -445,6 +445,7 @@ def test_a_runtime_that_cannot_open_leaves_nothing_open(url: str) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_a_replay_does_not_wait_for_what_was_waited_for(url: str) -> None:
     async def work(run: Run[Measured]) -> Counted:
         await run.sleep(0.01)

@@ -121,6 +121,7 @@ def test_by_default_ten_equal_moves_are_a_loop(url: str) -> None:
     assert len(history) == 1 + 10
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_changes_gets_somewhere(url: str) -> None:
     async def counting(run: Run[Note]) -> Again | Over:
         return Again(number=run.data.number + 1) if run.data.number < 20 else Over()
@@ -168,6 +169,7 @@ def test_two_states_that_send_a_run_to_each_other_are_a_loop(url: str) -> None:
     assert (record.state, len(history)) == ("looped", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 3600])
 def test_a_visit_that_slept_is_not_counted(url: str, seconds: int) -> None:
     async def polling(run: Run[Note]) -> Again | Over:
@@ -225,6 +227,7 @@ def test_a_model_that_says_the_same_in_other_words_does_not_either(url: str) -> 
     assert play(url, circling(thinking), llm=llm)[0].state == "looped"
 
 
+@pytest.mark.slow
 def test_it_speaks_once_per_run(url: str) -> None:
     machine = Machine("stubborn", data=Note, max_steps=30)
 

@@ -83,6 +83,7 @@ def test_an_answer_that_differs_is_told_of_one_call() -> None:
     play(go)
 
 
+@pytest.mark.slow
 def test_a_run_that_moves_on_while_it_is_looked_at_is_told_as_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Head, moves and calls are read one after the other, and somebody else may be running the run."""
 

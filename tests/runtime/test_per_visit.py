@@ -150,6 +150,7 @@ def test_a_state_that_makes_no_calls_may_ask_nobody(url: str) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_what_a_child_run_spends_counts_for_the_visit_that_started_it(url: str) -> None:
     shop, kid = Shop(), Machine("kid", data=Note)
 

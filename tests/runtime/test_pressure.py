@@ -108,6 +108,7 @@ def test_forty_runs_outlive_an_outage_of_ten_minutes_and_hardly_ask_meanwhile(ur
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_a_breaker_says_so(url: str) -> None:
     async def go() -> None:
         clock = ManualClock()
@@ -124,6 +125,7 @@ def test_a_run_that_waits_for_a_breaker_says_so(url: str) -> None:
     asyncio.run(asyncio.wait_for(go(), 20))
 
 
+@pytest.mark.slow
 def test_a_hundred_questions_keep_to_the_rate(url: str) -> None:
     async def go() -> None:
         clock = ManualClock()
@@ -142,6 +144,7 @@ def test_a_hundred_questions_keep_to_the_rate(url: str) -> None:
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
+@pytest.mark.slow
 def test_one_servers_hint_is_heard_by_every_run(url: str) -> None:
     async def go() -> None:
         clock = ManualClock()
@@ -161,6 +164,7 @@ def test_one_servers_hint_is_heard_by_every_run(url: str) -> None:
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["a table", "a function"])
 def test_what_a_tools_exception_means_is_the_users_to_say(url: str, given: Literal["a table", "a function"]) -> None:
     class Throttled(Exception):

@@ -258,6 +258,7 @@ def test_a_review_that_nobody_decides_expires_after_days_in_no_time(url: str) ->
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_a_long_sleep_parks_the_run_and_time_wakes_it(url: str) -> None:
     woken: list[int] = []
 
@@ -361,6 +362,7 @@ def test_steps_are_bounded(url: str) -> None:
     assert run.seq == 8
 
 
+@pytest.mark.slow
 def test_a_budget_warns_once_four_fifths_are_used(url: str) -> None:
     model = ScriptedLLM(lambda request: "x" * 40)
     run, path = asyncio.run(run_to_end(url, loop(budget=Budget(tokens=1000)), Note(), llm=model))

@@ -107,6 +107,7 @@ class Till:
         self.pay = pay
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["crash", "timeout"])
 @pytest.mark.parametrize(
     ("decision", "end", "cost"),
@@ -170,6 +171,7 @@ def spender(till: list[str]) -> Machine[Note]:
     return machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["run", "state"])
 @pytest.mark.parametrize(
     ("limits", "items"), [(Budget(money="0.90", warn_at=0.4), ["soon", "late"]), (Budget(money="0.45"), ["soon"])]
@@ -217,6 +219,7 @@ def test_what_children_spend_does_not_cut_off_the_visit_that_waits_for_them(
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_of_gated_calls_beyond_the_concurrency_each_is_asked_about_in_its_turn(place: str) -> None:
     async def story() -> None:
         till = Till()
@@ -254,6 +257,7 @@ def test_of_gated_calls_beyond_the_concurrency_each_is_asked_about_in_its_turn(p
 # --- several at once ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_calls_in_a_task_group_wait_for_a_person_like_any_others(place: str) -> None:
     async def story() -> None:
         @tool(effect="idempotent", risk="high")
@@ -301,6 +305,7 @@ def waiting_for_both(till: Till, child: Machine[Any], **more: Any) -> Machine[Fa
     return machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "end"), [({"budget": Budget(wall=minutes(30))}, "broke"), ({"deadline": minutes(30)}, "failed")]
 )
@@ -327,6 +332,7 @@ def test_when_time_is_up_the_question_is_closed_and_the_child_is_gone(place: str
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_decision_and_the_end_of_a_child_each_let_the_other_go_on_waiting(place: str) -> None:
     async def story() -> None:
         till, clock = Till(), ManualClock()
@@ -459,6 +465,7 @@ def test_a_run_that_waits_reserves_nothing_although_a_call_was_left_behind(place
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_children_that_spend_at_once_never_overshoot_their_parents_budget(place: str) -> None:
     async def story() -> None:
         till: list[str] = []

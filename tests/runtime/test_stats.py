@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from statecraft import Budget, Data, Event, Machine, Run, Runtime, Settings, TenantBudget, days, seconds, tool
 from statecraft.calls import breaker
 from statecraft.stats import Stats
@@ -110,6 +112,7 @@ def test_a_run_taken_over_and_a_write_refused_are_counted(tmp_path: Path) -> Non
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_budgets_of_tenants_are_shown_against_their_limits(tmp_path: Path) -> None:
     async def main() -> None:
         machine = looking()

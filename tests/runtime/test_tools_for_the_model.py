@@ -104,6 +104,7 @@ def test_mistakes_are_told_to_the_model_and_cost_no_call(url: str) -> None:
     assert sum(call.kind == "tool" for call in calls) == 1
 
 
+@pytest.mark.slow
 def test_a_tool_that_takes_too_long_or_raises_is_told_to_the_model(url: str) -> None:
     @tool(timeout=timedelta(milliseconds=20))
     async def slow() -> str:
@@ -213,6 +214,7 @@ def test_a_loop_that_escapes_the_handler_is_an_event(url: str) -> None:
     assert told["text"].startswith("You have called look() 3 times")
 
 
+@pytest.mark.slow
 def test_settings_say_when_a_repetition_is_a_loop(url: str) -> None:
     @tool(max_chars=10)
     async def look() -> str:

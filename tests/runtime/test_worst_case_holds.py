@@ -230,6 +230,7 @@ def check(seeds: range) -> Counter[str]:
     return came
 
 
+@pytest.mark.slow
 def test_no_run_of_a_few_machines_goes_beyond_its_worst_case_and_some_come_to_it() -> None:
     assert check(range(7))["steps"] > 0
 

@@ -27,6 +27,7 @@ SUNDAYS = Cron("0 3 * * 0", "Europe/Berlin")
 async def no_matter(store: SqlStore, write: port.Write) -> None: ...
 
 
+@pytest.mark.slow
 def test_over_months_each_sunday_has_its_run_at_three_local_time_and_the_clock_changes_change_nothing(url: str) -> None:
     async def go() -> None:
         clock, machine = ManualClock(), reports()
@@ -49,6 +50,7 @@ def test_over_months_each_sunday_has_its_run_at_three_local_time_and_the_clock_c
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_the_worker_wakes_for_the_next_instant_by_itself_and_runs_what_it_started(url: str) -> None:
     async def go() -> None:
         clock, machine = ManualClock(), reports()
@@ -81,6 +83,7 @@ def test_a_runtime_that_does_not_take_what_others_started_fires_nothing(url: str
     assert Runtime(url, settings=Settings(take=take))._worker.schedules is None  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_two_runtimes_on_one_database_fire_each_instant_once(url: str) -> None:
     two_fire(url)
 
@@ -155,6 +158,7 @@ def test_a_worker_that_dies_before_the_start_leaves_the_instant_to_the_next(url:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_a_worker_that_looked_long_ago_moves_nothing_back_and_starts_no_second_run(url: str) -> None:
     async def go() -> None:
         clock, machine = ManualClock(day(1, 12)), reports()
@@ -185,6 +189,7 @@ def test_after_an_outage_all_missed_instants_have_their_runs_if_asked_for(url: s
     assert missed_after(url, days(10) + hours(2), "all") == [iso(day(1) + days(n)) for n in range(1, 11)]
 
 
+@pytest.mark.slow
 def test_of_very_many_missed_instants_the_newest_hundred_have_their_runs(url: str) -> None:
     found = missed_after(url, days(250) + hours(2), "all")
     assert found == [iso(day(1) + days(n)) for n in range(151, 251)]

@@ -105,6 +105,7 @@ def test_what_is_no_expression_or_never_fits_is_refused_and_says_why(expression:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.slow
 @given(st.text("0123456789*/,-#LWMONFEB @\0é", max_size=30) | st.lists(st.text("0123456789*/,-#LW", max_size=6)).map(" ".join))
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_an_expression_or_a_configuration_error(text: str) -> None:
@@ -187,6 +188,7 @@ everies = st.builds(
 rules = crons | everies
 
 
+@pytest.mark.slow
 @given(rules, moments | near_turns)
 @settings(max_examples=250, deadline=None)
 def test_the_next_instant_is_strictly_later_whole_and_the_same_from_anywhere_before_it(rule: Rule, at: datetime) -> None:
@@ -218,6 +220,7 @@ def counts_in_real_time(rule: Cron) -> bool:
     return rule.zone == "UTC" or minute.startswith("*") or hour.startswith("*")
 
 
+@pytest.mark.slow
 @given(crons.filter(counts_in_real_time), moments | near_turns)
 @settings(max_examples=120, deadline=None)
 def test_the_next_instant_fits_the_expression_and_none_between_does(rule: Cron, at: datetime) -> None:
@@ -230,6 +233,7 @@ def test_the_next_instant_fits_the_expression_and_none_between_does(rule: Cron, 
         between += timedelta(minutes=1)
 
 
+@pytest.mark.slow
 @given(rules, moments, st.integers(1, 40), st.integers(1, 8), st.timedeltas(timedelta(0), timedelta(hours=1)))
 @settings(max_examples=60, deadline=None)
 def test_the_newest_instants_are_the_end_of_all_instants(

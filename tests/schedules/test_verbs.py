@@ -186,6 +186,7 @@ def test_data_of_another_machine_is_refused(url: str) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["pause_schedule", "resume_schedule", "unschedule", "get_schedule"])
 def test_what_is_not_there_is_not_found(url: str, verb: str) -> None:
     async def go() -> None:

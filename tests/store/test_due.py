@@ -202,6 +202,7 @@ def test_a_claim_looks_into_the_index_made_for_it_and_sorts_nothing(url: str, na
     assert not any(line.startswith("SCAN runs") or "TEMP B-TREE" in line for line in plan), plan
 
 
+@pytest.mark.slow
 def test_a_claim_does_the_same_work_however_many_runs_wait(url: str) -> None:
     async def fill(store: SqlStore) -> None:
         await asyncio.gather(*(started(store, tenant=f"t{n % 7}") for n in range(20)))

@@ -247,6 +247,7 @@ NAMED = {
 }
 
 
+@pytest.mark.slow
 def test_what_is_found_names_the_row(written: str) -> None:
     with tampering(written) as sql:
         for (name, wanted), words in NAMED.items():

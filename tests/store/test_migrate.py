@@ -98,6 +98,7 @@ def test_every_row_is_kept_as_it_was_and_new_columns_have_their_defaults(old: st
     assert ask(old, "SELECT seq FROM sqlite_sequence WHERE name = 'feed'") == [(last,)]
 
 
+@pytest.mark.slow
 def test_runs_of_the_old_schema_are_sound_and_go_on_where_they_stood(old: str) -> None:
     asyncio.run(asyncio.wait_for(go_on(old), 20))
 

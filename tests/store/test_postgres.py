@@ -180,6 +180,7 @@ def test_meters_are_read_by_the_order_of_their_bytes_whatever_the_servers_langua
 # --- many writers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_writers_who_name_the_same_runs_in_other_orders_all_get_through(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
         async with opened(fleet_url) as two:
@@ -223,6 +224,7 @@ def test_no_change_of_a_meter_comes_between_anothers_look_and_write(fleet_url: s
     within(fleet_url, story)
 
 
+@pytest.mark.slow
 def test_runs_that_several_stores_claim_at_once_have_one_owner_each(fleet_url: str) -> None:
     async def story(one: SqlStore) -> None:
         async with opened(fleet_url) as two, opened(fleet_url) as three:
@@ -448,6 +450,7 @@ def test_a_write_that_makes_nothing_due_tells_nobody(fleet_url: str) -> None:
     within(fleet_url, story)
 
 
+@pytest.mark.slow
 def test_a_listener_that_lost_its_connection_listens_again(fleet_url: str) -> None:
     async def story(store: SqlStore) -> None:
         woken = asyncio.Event()

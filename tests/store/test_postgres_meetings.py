@@ -81,6 +81,7 @@ def deadlocks(url: str) -> int:
         return int(found[0])
 
 
+@pytest.mark.slow
 def test_writers_that_charge_the_same_meters_in_other_orders_never_wait_crosswise(fleet_url: str) -> None:
     meters = [f"tenant:{n}" for n in range(8)]
 

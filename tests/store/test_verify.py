@@ -37,6 +37,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_change_is_found_and_named(each_url: str, what: str) -> None:
     run = within(each_url, ended)
@@ -46,6 +47,7 @@ def test_a_change_is_found_and_named(each_url: str, what: str) -> None:
     assert [problem for problem in found if problem.startswith(finding)], found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["a payload", "an instant", "an answer", "a price", "the input"])
 def test_only_the_changed_row_is_named(each_url: str, what: str) -> None:
     run = within(each_url, ended)
@@ -54,6 +56,7 @@ def test_only_the_changed_row_is_named(each_url: str, what: str) -> None:
     assert within(each_url, lambda store: store.verify(run.run_id)) == [finding]
 
 
+@pytest.mark.slow
 def test_rewriting_a_call_with_its_hash_is_found_by_the_step_that_covers_it(each_url: str) -> None:
     run = within(each_url, ended)
 
@@ -65,6 +68,7 @@ def test_rewriting_a_call_with_its_hash_is_found_by_the_step_that_covers_it(each
     assert "transition 2: hash differs" in within(each_url, lambda store: store.verify(run.run_id))
 
 
+@pytest.mark.slow
 def test_another_runs_damage_is_not_this_runs(each_url: str) -> None:
     async def two(store: SqlStore) -> tuple[Story, Story]:
         return await ended(store), await ended(store)

@@ -146,6 +146,7 @@ NEARLY: list[tuple[type[Careless], Callable[..., None]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("careless", "behaviour"), NEARLY, ids=lambda each: each.__name__)
 def test_a_store_that_is_nearly_as_good_is_found_out(
     tmp_path: Path, careless: type[Careless], behaviour: Callable[..., None]

@@ -134,6 +134,7 @@ class Shop:
         )
 
 
+@pytest.mark.slow
 def test_a_sound_machine_survives_a_death_at_some_points_of_its_run() -> None:
     report = Shop().crash(points=[8, 11])
     assert (report.machine, report.status, report.state) == ("shop", "done", "sent")
@@ -179,6 +180,7 @@ async def mail(run: Run[Order], shop: Shop) -> str:
     return await run.tool(shop.charge, run.data.item)
 
 
+@pytest.mark.slow
 def test_an_effect_outside_the_journal_is_found() -> None:
     with pytest.raises(AssertionError) as caught:
         Shop(mail).crash()
@@ -214,6 +216,7 @@ def test_an_outside_that_is_not_put_back_is_told_of() -> None:
         Shop().crash(before_each=lambda: None)
 
 
+@pytest.mark.slow
 def test_a_handler_that_draws_for_itself_cannot_be_judged_and_is_told_so() -> None:
     with pytest.raises(AssertionError, match=r"a second run that nobody disturbed(?s:.*)outside run\.\* differs from run to run"):
         Shop(dither).crash()
@@ -252,6 +255,7 @@ def test_what_a_handler_reads_from_the_process_is_found() -> None:
         shop.crash(before_each=lambda: shop.put_back(memory))
 
 
+@pytest.mark.slow
 def test_a_handler_that_replays_otherwise_is_found_before_anything_dies() -> None:
     memory: list[int] = []
 
@@ -350,6 +354,7 @@ def test_real_processes_are_really_killed(tmp_path: Path) -> None:
     assert report.status == "done"
 
 
+@pytest.mark.slow
 def test_points_that_are_not_there_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"persistence points 0 to \d+, not \(999,\)"):
         Shop().crash(points=[999])

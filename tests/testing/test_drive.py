@@ -127,6 +127,7 @@ def test_the_paths_meet_every_event_that_the_engine_can_raise() -> None:
     assert len(met) == 11
 
 
+@pytest.mark.slow
 def test_a_short_path_is_driven_with_a_crash_around_every_step() -> None:
     path = min((path for path in PATHS if path.legs[-1].own), key=lambda path: len(path.legs))
     driven = drive(books, path)
@@ -154,6 +155,7 @@ def test_a_warning_about_any_unit_is_brought_about(budget: Budget) -> None:
     drive(machine, next(path for path in machine.paths() if path.legs[-1].event is BudgetWarning))
 
 
+@pytest.mark.slow
 def test_without_crashes_nothing_dies() -> None:
     assert drive(books, PATHS[0], crash=False).deaths == 0
 

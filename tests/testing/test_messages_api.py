@@ -47,6 +47,7 @@ def text_of(answer: tuple[int, Any]) -> str:
     return str(answer[1]["content"][0]["text"])
 
 
+@pytest.mark.slow
 def test_three_hundred_clients_at_once_are_all_answered_and_counted() -> None:
     async def story() -> None:
         async with FakeMessagesAPI(latency=0.05) as api:
@@ -136,6 +137,7 @@ async def wondering(run: Run[Question]) -> Answered:
 asking.transitions(wondering.on(Answered) >> asking.final("answered", ok=True), asking.anywhere.on(Failure) >> asking.final("no"))
 
 
+@pytest.mark.slow
 def test_an_outage_of_ten_minutes_passes_in_injected_time_and_the_run_comes_through(url: str) -> None:
     async def story() -> None:
         clock = ManualClock()
@@ -237,6 +239,7 @@ def test_an_unknown_scenario_is_told_at_once_with_the_likely_names() -> None:
         FakeMessagesAPI().url_of("nonsense")
 
 
+@pytest.mark.slow
 def test_it_ends_in_the_middle_of_everything_without_a_warning() -> None:
     async def story() -> None:
         async with FakeMessagesAPI() as api:

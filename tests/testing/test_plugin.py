@@ -219,6 +219,7 @@ def test_a_failed_comparison_shows_both_paths_side_by_side(session: pytest.Pytes
     )
 
 
+@pytest.mark.slow
 def test_two_paths_are_shown_side_by_side_too_and_other_things_as_ever(session: pytest.Pytester) -> None:
     session.makepyfile("""
         from statecraft.testing.taken import Stop, TakenPath
@@ -278,6 +279,7 @@ def test_what_is_no_percentage_is_refused(session: pytest.Pytester, said: str) -
     result.stderr.fnmatch_lines(["*statecraft_cover_fail_under is a percentage from 0 to 100, not *"])
 
 
+@pytest.mark.slow
 def test_a_share_that_is_asked_of_all_machines_fails_where_none_ran(session: pytest.Pytester) -> None:
     session.makepyfile("def test_it(): ...")
     result = run(session, "--statecraft-cover-fail-under=1")
@@ -296,6 +298,7 @@ def test_a_machine_that_never_ran_is_listed_and_one_that_does_not_exist_fails(se
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.mark.slow
 def test_all_machines_that_ran_can_be_counted(session: pytest.Pytester) -> None:
     session.makepyfile(LATE)
     [line] = told(run(session, "--statecraft-coverage=all"))

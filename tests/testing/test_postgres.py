@@ -83,6 +83,7 @@ def test_copies_of_a_template_begin_alike_and_do_not_touch_each_other(postgres_s
     assert len(filled) == 1
 
 
+@pytest.mark.slow
 def test_wiping_deletes_rows_past_triggers_and_references_but_keeps_what_is_named(postgres_server: PostgresServer) -> None:
     url = postgres_server.create_database()
     do(url, "CREATE TABLE kept (n integer); INSERT INTO kept VALUES (1)")
@@ -114,6 +115,7 @@ def test_a_server_in_the_environment_is_used_instead_and_left_running(
     assert ask(url, "SELECT 1") == 1
 
 
+@pytest.mark.slow
 def test_what_a_killed_test_run_left_on_a_named_server_is_swept_after_hours(postgres_server: PostgresServer) -> None:
     old = postgres_server.create_database(f"{PREFIX}{int(time.time() - 7 * 60 * 60) * 1000:012x}_dead")
     fresh = postgres_server.create_database()

@@ -145,6 +145,7 @@ def test_a_scenario_ends_as_documented_and_leaves_no_run_in_limbo(stories: dict[
     assert [call.ok for call in story.calls if call.kind == "llm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cap", [1024, STREAMED], ids=["whole", "stream"])
 def test_an_api_that_is_not_there_is_transient(url: str, cap: int) -> None:
     async def story() -> Story:

@@ -66,6 +66,7 @@ def test_it_stops_where_it_is_told_to(url: str) -> None:
     assert (run.state, run.status, took) == ("asking", Status.WAITING, hours(2))
 
 
+@pytest.mark.slow
 def test_pauses_in_hand_pass_without_outrunning_a_lease(url: str) -> None:
     """Each pause is too short to park for, and together they are much longer than the lease."""
     settings = Settings(lease=seconds(3))
@@ -74,6 +75,7 @@ def test_pauses_in_hand_pass_without_outrunning_a_lease(url: str) -> None:
     assert run.epoch == 1
 
 
+@pytest.mark.slow
 def test_time_stands_still_while_a_handler_is_at_work(url: str) -> None:
     entered, go_on = threading.Event(), threading.Event()
     machine = Machine("slow", data=Note, max_steps=3)
@@ -105,6 +107,7 @@ def test_time_stands_still_while_a_handler_is_at_work(url: str) -> None:
     run_async(go())
 
 
+@pytest.mark.slow
 def test_a_parent_waits_for_its_child_and_both_for_no_time_at_all(url: str) -> None:
     machine = Machine("parent", data=Note, max_steps=3)
 
@@ -124,6 +127,7 @@ def test_a_parent_waits_for_its_child_and_both_for_no_time_at_all(url: str) -> N
     assert run_async(go()) == ("lost", days(3))
 
 
+@pytest.mark.slow
 def test_schedules_fire_at_each_of_their_instants(url: str) -> None:
     async def go() -> list[datetime]:
         clock = SkippingClock()
@@ -233,6 +237,7 @@ def test_a_run_that_ended_elsewhere_is_said(url: str) -> None:
         play(url, Letter(), state="sent")
 
 
+@pytest.mark.slow
 def test_a_handler_that_takes_too_long_is_named_with_its_place(url: str) -> None:
     machine = Machine("hanging", data=Note, max_steps=3)
     entered = asyncio.Event()

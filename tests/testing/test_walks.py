@@ -82,6 +82,7 @@ def walk(machine: Machine[Any], *, runs: int = 15, **options: Any) -> None:
     run_state_machine_as_test(kind, settings=limits)
 
 
+@pytest.mark.slow
 def test_a_few_random_walks_of_a_sound_machine_find_nothing() -> None:
     walk(writer(), runs=4, input=Text())
 
@@ -98,6 +99,7 @@ def test_its_settings_have_defaults_and_can_be_replaced() -> None:
     assert state_machine_of(writer()).TestCase.settings.max_examples == 50
 
 
+@pytest.mark.slow
 def test_examples_are_drawn_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     honest = Play.answer
@@ -112,6 +114,7 @@ def test_examples_are_drawn_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     assert marked in seen
 
 
+@pytest.mark.slow
 def test_payloads_that_read_back_otherwise_are_found() -> None:
     class Drifting(Event):
         stars: Annotated[int, BeforeValidator(lambda stars: stars + 1)]
@@ -148,6 +151,7 @@ def test_a_guard_that_answers_as_it_likes_is_found() -> None:
         walk(machine, input=Text())
 
 
+@pytest.mark.slow
 def test_an_engine_that_takes_what_it_must_refuse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     async def send(runtime: Runtime, run_id: str, _event: Event, *, by: str) -> RunRecord:
         return await runtime.get(run_id)
@@ -157,6 +161,7 @@ def test_an_engine_that_takes_what_it_must_refuse_is_found(monkeypatch: pytest.M
         walk(writer(), input=Text())
 
 
+@pytest.mark.slow
 def test_a_bound_that_does_not_hold_is_found() -> None:
     definition = writer().definition
     unbounded = {name: replace(state, max_visits=None) for name, state in definition.states.items()}

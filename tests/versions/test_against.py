@@ -53,6 +53,7 @@ def words(done: Result) -> str:
     return " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_what_could_not_go_on_fails_the_pipeline_with_the_state_the_reason_and_examples(office: Office) -> None:
     done = check("strange", "--against", office.url)
     assert done.exit_code == 1, done.output
@@ -68,6 +69,7 @@ def test_what_could_not_go_on_fails_the_pipeline_with_the_state_the_reason_and_e
     assert "SC140 error checking 1 run of version 1 could not go on: clerk version 2 has no state checking" in words(half)
 
 
+@pytest.mark.slow
 def test_what_would_migrate_or_is_of_this_definition_passes(office: Office) -> None:
     whole = check("whole", "--against", office.url)
     assert whole.exit_code == 0, whole.output
@@ -97,6 +99,7 @@ def test_it_makes_no_database_and_needs_a_target(office: Office, tmp_path: Path)
     assert "name their TARGETs" in nothing.output
 
 
+@pytest.mark.slow
 def test_the_command_line_answers_a_review_whose_state_a_migration_renames(office: Office) -> None:
     listed = json.loads(CliRunner().invoke(app, ["runs", "--db", office.url, "--json"]).stdout)
     (run,) = [run["id"] for run in listed["runs"] if run["state"] == "checking"]

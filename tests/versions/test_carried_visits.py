@@ -80,6 +80,7 @@ def world(url: str) -> World:
     return World(url)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_child_run_that_was_waited_for_is_waited_for_still(world: World) -> None:
     @tool(effect="read", risk="high")
@@ -123,6 +124,7 @@ async def test_a_child_run_that_was_waited_for_is_waited_for_still(world: World)
         await sound(rt, run.id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_call_in_doubt_is_asked_about_and_not_made_again(world: World) -> None:
     begun, keys = asyncio.Event(), list[str]()
@@ -191,6 +193,7 @@ async def test_a_repeated_call_keeps_its_key_and_counts_its_attempts(world: Worl
         await sound(rt, run.id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_visit_has_no_more_time_and_its_state_no_more_money_than_before(world: World) -> None:
     async def walk(run: Run[Trip]) -> Gone:
@@ -234,6 +237,7 @@ async def test_a_migration_is_no_step_of_the_bound_and_no_visit(world: World) ->
         assert (await rt.wait(run.id)).status is Status.DONE
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_migrated_run_dies_is_redriven_and_migrated_again(world: World) -> None:
     asked = list[str]()

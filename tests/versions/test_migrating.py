@@ -28,6 +28,7 @@ async def approved(office: Office) -> str:
     return run.id
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_renamed_state_with_a_paused_and_approved_run_is_refused_without_a_migration(office: Office) -> None:
     run_id = await approved(office)
@@ -40,6 +41,7 @@ async def test_a_renamed_state_with_a_paused_and_approved_run_is_refused_without
     assert office.effects == ["weigh"]
 
 
+@pytest.mark.slow
 @awaited
 async def test_with_a_migration_it_completes_and_its_approval_is_intact(office: Office) -> None:
     run_id = await approved(office)
@@ -61,6 +63,7 @@ async def test_with_a_migration_it_completes_and_its_approval_is_intact(office: 
         await sound(runtime, run_id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_what_the_engine_believes_after_a_migration_is_what_the_store_answers(office: Office) -> None:
     run_id = await approved(office)
@@ -77,6 +80,7 @@ async def test_what_the_engine_believes_after_a_migration_is_what_the_store_answ
         assert await runtime.verify(run_id) == []
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_question_about_a_call_stays_open_across_a_migration_and_is_decided_by_its_old_name(office: Office) -> None:
     async with office.open(office.first()) as runtime:
@@ -96,6 +100,7 @@ async def test_a_question_about_a_call_stays_open_across_a_migration_and_is_deci
         await sound(runtime, run.id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_decision_about_a_call_is_taken_before_the_run_is_migrated(office: Office) -> None:
     async with office.open(office.first()) as runtime:
@@ -108,6 +113,7 @@ async def test_a_decision_about_a_call_is_taken_before_the_run_is_migrated(offic
             await runtime.decide(run.id, Approve(), by="bob")
 
 
+@pytest.mark.slow
 @awaited
 async def test_an_open_review_of_a_state_is_decided_under_the_new_definition(office: Office) -> None:
     run_id = await approved(office)
@@ -135,6 +141,7 @@ async def test_an_open_review_of_a_state_is_decided_under_the_new_definition(off
         await sound(runtime, run_id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_decision_that_was_offered_and_is_gone_refuses_the_migration_by_name(office: Office) -> None:
     run_id = await approved(office)
@@ -149,6 +156,7 @@ async def test_a_decision_that_was_offered_and_is_gone_refuses_the_migration_by_
         await sound(runtime, run_id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_review_expires_when_it_would_have(office: Office) -> None:
     run_id = await approved(office)
@@ -167,6 +175,7 @@ async def test_a_review_expires_when_it_would_have(office: Office) -> None:
         await sound(runtime, run_id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_changed_data_is_rewritten_by_a_plain_function_even_if_the_old_type_is_gone(office: Office) -> None:
     run_id = await approved(office)
@@ -187,6 +196,7 @@ async def test_changed_data_is_rewritten_by_a_plain_function_even_if_the_old_typ
         await sound(runtime, run_id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_data_that_no_function_changes_must_still_fit(office: Office) -> None:
     run_id = await approved(office)
@@ -211,6 +221,7 @@ async def test_data_that_no_function_changes_must_still_fit(office: Office) -> N
         await sound(runtime, run_id)
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_state_that_was_split_is_chosen_by_the_data(office: Office) -> None:
     def by_amount(old: dict[str, Any]) -> Literal["settling", "auditing"]:
@@ -229,6 +240,7 @@ async def test_a_state_that_was_split_is_chosen_by_the_data(office: Office) -> N
         assert "paying is a work state, and auditing a review state" in str(refused.reason)
 
 
+@pytest.mark.slow
 @awaited
 async def test_migrations_are_taken_one_after_the_other_from_the_run_s_own_on(office: Office) -> None:
     run_id = await approved(office)

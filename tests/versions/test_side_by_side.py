@@ -43,6 +43,7 @@ async def test_a_worker_without_a_migration_leaves_them_alone(office: Office) ->
         assert ((await worker.get(run.id)).status, office.effects) == (Status.READY, [])
 
 
+@pytest.mark.slow
 @awaited
 async def test_an_old_worker_never_takes_a_migrated_run(office: Office) -> None:
     new = office.renamed(since("1", states=RENAMED))
@@ -64,6 +65,7 @@ async def test_an_old_worker_never_takes_a_migrated_run(office: Office) -> None:
         assert (other.version, other.state) == ("1", "paying")  # Each goes on with its own.
 
 
+@pytest.mark.slow
 @awaited
 async def test_of_two_that_migrate_one_run_the_second_is_refused_and_nothing_of_it_is_kept(office: Office) -> None:
     async with office.open(office.first()) as old:
@@ -80,6 +82,7 @@ async def test_of_two_that_migrate_one_run_the_second_is_refused_and_nothing_of_
         assert await one.verify(run.id) == []
 
 
+@pytest.mark.slow
 @awaited
 async def test_a_holder_that_lost_its_run_cannot_migrate_it(office: Office) -> None:
     async with office.open(office.first()) as old:
@@ -98,6 +101,7 @@ async def test_a_holder_that_lost_its_run_cannot_migrate_it(office: Office) -> N
         assert [move.event for move in await late.history(run.id)] == ["start"]
 
 
+@pytest.mark.slow
 @awaited
 async def test_what_somebody_holds_is_not_migrated_under_them(office: Office) -> None:
     async with office.open(office.first()) as old:

@@ -166,6 +166,7 @@ def test_settings_of_a_fleet_are_checked(wrong: dict[str, Any], said: str) -> No
         Settings(**wrong)
 
 
+@pytest.mark.slow
 def test_a_limited_machine_never_has_more_runs_in_hand_over_all_runtimes(url: str) -> None:
     most, now = 0, 0
 
@@ -192,6 +193,7 @@ def test_a_limited_machine_never_has_more_runs_in_hand_over_all_runtimes(url: st
     assert 1 <= most <= 2
 
 
+@pytest.mark.slow
 def test_shares_of_settings_decide_the_order_of_claims(url: str) -> None:
     async def go() -> None:
         machine = one_state()

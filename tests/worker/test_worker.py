@@ -117,6 +117,7 @@ def test_more_runs_than_there_is_room_for_all_end_and_never_more_than_that_at_on
     assert most <= 3
 
 
+@pytest.mark.slow
 def test_five_hundred_parked_runs_hold_no_tasks(url: str) -> None:
     async def go() -> None:
         machine = asking()
@@ -134,6 +135,7 @@ def test_five_hundred_parked_runs_hold_no_tasks(url: str) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("take", ["all", "own"])
 def test_nothing_is_kept_of_runs_that_ended(url: str, take: Any) -> None:
     async def go() -> None:
@@ -149,6 +151,7 @@ def test_nothing_is_kept_of_runs_that_ended(url: str, take: Any) -> None:
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_two_runtimes_on_one_file_share_the_work_and_double_no_move(url: str) -> None:
     async def go() -> None:
         both, in_hand = asyncio.Event(), list[str]()
@@ -409,6 +412,7 @@ def test_of_two_runtimes_that_find_the_same_dead_holder_both_open(url: str) -> N
     asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_a_decision_wakes_the_run_without_waiting_for_the_poll(url: str) -> None:
     async def go() -> None:
         machine = asking()
