@@ -74,9 +74,13 @@ def _drop(answer: object) -> None:
 class _Edge(Transition):
     condition_cls = _Guard
 
-    def _change_state(self, event_data: EventData) -> None:
+    def execute(self, event_data: EventData) -> bool:
+        """As the original, without the callbacks around it: none are ever declared, and every move pays for looking."""
+        if not self._eval_conditions(event_data):
+            return False
         cursor: Any = event_data.model
-        cursor.state = self.dest  # no exit or enter callbacks exist, so none are looked for
+        cursor.state = self.dest
+        return True
 
 
 class _Machine(Machine):

@@ -81,6 +81,7 @@ ALONE = (
     *get_args(Telling),
 )
 """Writes that must look before they write."""
+_ALONE = frozenset(ALONE)
 
 
 def rows_of(write: Plain, rows: Rows) -> None:
@@ -272,15 +273,20 @@ def waves(writes: Sequence[Step]) -> Iterator[Sequence[Step]]:
     wave: list[Step] = []
     seen: dict[object, bool] = {}
     for write in writes:
-        alone = isinstance(write, ALONE)
-        adds = isinstance(write, Call | Attempt)
-        subjects = () if alone else _subjects(write)
-        if wave and (alone or any(not (adds and seen.get(subject, True)) for subject in subjects if subject in seen)):
-            yield wave
-            wave, seen = [], {}
-        if alone:
+        kind = type(write)
+        if kind in _ALONE:
+            if wave:
+                yield wave
+                wave, seen = [], {}
             yield [write]
             continue
+        adds = kind is Call or kind is Attempt
+        subjects = _subjects(write)
+        for subject in subjects:
+            if subject in seen and not (adds and seen[subject]):
+                yield wave
+                wave, seen = [], {}
+                break
         wave.append(write)
         for subject in subjects:
             seen[subject] = adds
@@ -290,7 +296,9 @@ def waves(writes: Sequence[Step]) -> Iterator[Sequence[Step]]:
 
 def _subjects(write: Any) -> tuple[object, ...]:
     """What a write is about: its run, and the key it claims."""
+    if isinstance(write, Move):  # First, because most are.
+        return (write.transition.run_id,)
     if isinstance(write, Start):
         run_id = write.transition.run_id
         return (run_id,) if write.key is None else (run_id, write.key)
-    return (write.transition.run_id,) if isinstance(write, Move) else (write.run_id,)
+    return (write.run_id,)
