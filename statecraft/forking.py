@@ -8,6 +8,7 @@ from typing import cast
 from statecraft import trace
 from statecraft.engine import forks
 from statecraft.engine.contrast import Contrast, Side, contrast
+from statecraft.engine.held import MIGRATED
 from statecraft.engine.history import Past, fingerprint_at, past
 from statecraft.engine.proof import prove
 from statecraft.engine.versions import difference
@@ -159,9 +160,10 @@ class Forking(Looking):
         whole = await self._store.history(raw_id(run.id))
         try:
             return past(await self._definition_at(run, whole, moves[-1].seq), "", moves, calls)
-        except (NotFound, VersionMismatch) as error:
-            definition = None if isinstance(error, NotFound) else self._named(run.machine)
-            return past(definition, str(error), moves, calls)
+        except NotFound:
+            return past(None, f"no machine {run.machine!r} is at hand, so its data are told as they were written", moves, calls)
+        except VersionMismatch as error:
+            return past(self._named(run.machine), str(error), moves, calls)
 
     async def _definition_at(self, run: RunRecord, history: Sequence[TransitionRecord], step: int) -> Definition:
         """The definition under which the run stood after a step. Raises `VersionMismatch` or `NotFound`."""
@@ -170,8 +172,9 @@ class Forking(Looking):
         if number is not None:
             return self._running[number]
         ours, theirs = self._named(run.machine), await self._store.spec(fingerprint)
+        later = ", or at a step after the run's migration" if any(move.event == MIGRATED for move in history) else ""
         raise VersionMismatch(
             f"run {run.id} was at step {step} under {run.machine} version {theirs.version} ({fingerprint[:12]}), which differs "
             f"from the one at hand (version {ours.version}): {difference(theirs.spec, ours.spec)}. Do it with the code of that "
-            f"version, or at a step after the run's migration"
+            f"version{later}"
         )

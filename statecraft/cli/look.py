@@ -10,6 +10,7 @@ from statecraft.cli.driving import reading, run_async, standing
 from statecraft.cli.exits import Exit, exit_of_run
 from statecraft.cli.moves import line_of
 from statecraft.cli.screen import clip, paint, seconds_of, table
+from statecraft.cli.span import Span
 from statecraft.cli.verb import LIMIT, Session, Verb
 from statecraft.clock import SystemClock, instant
 from statecraft.errors import WaitTimeout
@@ -73,7 +74,7 @@ def _why(run: RunRecord) -> str:
 
 @click.command(cls=Verb)
 @click.argument("run")
-@click.option("--timeout", type=click.FloatRange(0), metavar="S", help="Watch at most S seconds; the run goes on.")
+@click.option("--timeout", type=Span(), metavar="T", help="Watch at most so long, such as 90s; the run goes on.")
 @click.pass_obj
 def watch(session: Session, run: str) -> Exit:
     """Follow RUN until it ends or waits for a person; the exit code is where it stands then."""

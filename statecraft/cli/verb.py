@@ -16,6 +16,7 @@ import click
 from statecraft.cli.config import Config, Database, find_config, find_database
 from statecraft.cli.exits import Exit, exit_of_error
 from statecraft.cli.screen import Screen, program
+from statecraft.cli.span import Span
 from statecraft.errors import ConfigError, DefinitionError, StatecraftError
 
 LIMIT = click.IntRange(1, 2**31 - 1)
@@ -137,7 +138,7 @@ def drive_options() -> list[click.Parameter]:
         click.Option(["-m", "--machine", "machines"], multiple=True, metavar="TARGET", help="Take the run's machine from here."),
         click.Option(["--model"], metavar="ID", help="Use Claude with this model."),
         click.Option(["--pace"], type=click.FloatRange(0), metavar="S", help="Wait S seconds before each model call, to watch."),
-        click.Option(["--timeout"], type=click.FloatRange(0), metavar="S", help="Wait at most S seconds; the run goes on."),
+        click.Option(["--timeout"], type=Span(), metavar="T", help="Wait at most so long, such as 90s; the run goes on."),
     ]
 
 
@@ -224,12 +225,11 @@ def _color(choice: object) -> bool | None:
 
 
 def _drive(given: Mapping[str, Any]) -> Drive:
-    timeout = given.get("timeout")
     return Drive(
         machines=tuple(given.get("machines") or ()),
         model=given.get("model") or None,
         pace=given.get("pace") or 0.0,
-        timeout=None if timeout is None else timedelta(seconds=timeout),
+        timeout=given.get("timeout"),
     )
 
 

@@ -194,6 +194,14 @@ def test_watch_gives_up_after_its_timeout_with_6(limit: str) -> None:
     assert f"has not settled after {limit} s; it goes on" in done.stderr
 
 
+@pytest.mark.parametrize("limit", ["nan", "1e300", "-1", "soon"])
+def test_a_timeout_that_is_no_length_of_time_is_a_usage_error(limit: str) -> None:
+    for words in (("watch", "@last"), ("start", "post.py:letters", "--set", "to=Ann")):
+        done = cli(*words, f"--timeout={limit}")
+        assert done.exit_code == 2
+        assert "write 10s, 500ms, 2m, 1.5h or 3d" in done.stderr
+
+
 @pytest.mark.slow
 def test_replay_agrees_with_the_code_that_ran_and_tells_the_first_difference_to_other_code(place: Path) -> None:
     run_id = start()
