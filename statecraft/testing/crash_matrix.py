@@ -120,10 +120,7 @@ def crash_everywhere(
     undisturbed runs differ, since then no crash can be judged. `ConfigError` for what cannot be combined.
     """
     refuse_inside_a_loop("crash_everywhere")
-    if processes and store == "memory":
-        raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
-    if (most is not None and most < 1) or (points is not None and not points):
-        raise ConfigError("a crash test that tries no point proves nothing: most is 1 or more, and points names at least one")
+    _check(store, processes, most, points)
     given = input if callable(input) else lambda: input
     plot = Plot(
         machine,
@@ -137,6 +134,13 @@ def crash_everywhere(
     )
     with tempfile.TemporaryDirectory(prefix="statecraft-crash-") as folder:
         return _Matrix(plot, store, before_each, Path(folder)).run(pairs, most, points)
+
+
+def _check(store: object, processes: bool, most: int | None, points: Sequence[object] | None) -> None:
+    if processes and store == "memory":
+        raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
+    if (most is not None and most < 1) or (points is not None and not points):
+        raise ConfigError("a crash test that tries no point proves nothing: most is 1 or more, and points names at least one")
 
 
 def _models(model: Any) -> Callable[[], Any]:

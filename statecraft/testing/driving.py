@@ -74,10 +74,7 @@ def drive(
     refuse_inside_a_loop("drive")
     definition = machine.definition
     check_start(definition, input)
-    if not isinstance(path, Path):
-        raise ConfigError(f"drive goes along one of {definition.name}.paths(), not a {type(path).__name__}")
-    if path.machine != definition.name or path.start != definition.start:
-        raise ConfigError(f"the path is one of {path.machine}, not of {definition.name}")
+    _check_path(definition, path)
     data, events = _script(definition, path, input, examples)
     with closing(Ground()) as ground:
         stage = Stage(definition, path, events, ground, crash=crash)
@@ -97,6 +94,13 @@ def drive(
                 return Driven(run, tuple(history), found, deaths)
             stage.revive()
     raise AssertionError(f"{path}: the run does not get on, however often its process is started again")
+
+
+def _check_path(definition: Definition, path: object) -> None:
+    if not isinstance(path, Path):
+        raise ConfigError(f"drive goes along one of {definition.name}.paths(), not a {type(path).__name__}")
+    if path.machine != definition.name or path.start != definition.start:
+        raise ConfigError(f"the path is one of {path.machine}, not of {definition.name}")
 
 
 def _script(definition: Definition, path: Path, input: Any, examples: Sequence[Event]) -> tuple[Any, list[Event]]:
