@@ -312,6 +312,30 @@ def test_a_commit_that_a_crash_lost_is_not_taken_for_that_of_another_transaction
         database.dispose()
 
 
+@pytest.mark.slow
+def test_a_session_that_has_the_number_of_a_lost_transaction_is_left_alone() -> None:
+    """What is looked for by its number is ended, so that its commit cannot come later; but only if it is ours."""
+    with PostgresServer() as server:
+        url = server.create_database()
+        database = Postgres(parse(url), pause=lambda _: None)
+        link = database.writer()
+        link.begin()
+        lost = int(link._xid)
+        server.restart("immediate")
+        with answering(url) as other:
+            given = 0
+            while given < lost:
+                other.execute("ROLLBACK; BEGIN")
+                (given,) = other.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() or (lost + 1,)
+            assert given == lost, "the number was not given again: this shows nothing"
+            with pytest.raises(StoreUnavailable, match="cannot tell its outcome"):
+                link.commit()
+            assert other.execute("SELECT 1").fetchone() == (1,)
+            other.execute("COMMIT")
+        link.close()
+        database.dispose()
+
+
 # --- what errors mean -------------------------------------------------------------------------------------------------
 
 

@@ -42,8 +42,10 @@ _BEGIN = b"BEGIN; SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_t
 _ANNOUNCE = f", {feed.ANNOUNCE}".encode()
 _FATE = """SELECT pg_xact_status(%s::xid8), (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
     (SELECT floor(extract(epoch FROM checkpoint_time))::bigint FROM pg_control_checkpoint())"""
-_END_OF = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
-"""By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's."""
+_END_OF = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid
+    AND (extract(epoch FROM xact_start) * 1000000)::bigint <= %s"""
+"""By its transaction alone: behind a pooler, the number of its process that we were told is the pooler's. One that began later
+has our number because a crash gave it away again, and is somebody else's."""
 
 
 class Link:
@@ -245,7 +247,7 @@ class Link:
                 self._reconnect(error)
                 fate = self._fate()
                 if fate == "in progress":
-                    self._cursor.execute(_END_OF, (self._xid,))
+                    self._cursor.execute(_END_OF, (self._xid, self._begun))
                     continue
                 break
             except self._server.errors:
