@@ -16,7 +16,7 @@ from statecraft.cli.config import actor
 from statecraft.cli.dlq import moment
 from statecraft.cli.driving import locate, opened, run_async, settle
 from statecraft.cli.exits import Exit
-from statecraft.cli.junit import JUnit
+from statecraft.cli.junit import JUnit, junit_file
 from statecraft.cli.screen import count
 from statecraft.cli.target import Target, find_machine, load_target, project_targets, settings_for
 from statecraft.cli.verb import LIMIT, DrivingVerb, Session, must_exist
@@ -163,7 +163,7 @@ def verdict(result: Replay) -> list[str]:
 async def _all(session: Session, many: Many) -> Exit:
     targets = [load_target(text) for text in session.drive.machines or project_targets(session, "replay --all")]
     sums = Sums()
-    with nullcontext() if many.junit is None else JUnit(many.junit) as junit:
+    with nullcontext() if many.junit is None else junit_file(many.junit) as junit:
         for target in targets:
             async with apart(session, target) as rt:
                 await _replay_all(session, rt, target, many, sums, junit)
