@@ -81,7 +81,7 @@ class Sums:
 @click.option("--all", "every", is_flag=True, help="Every recorded run of the machines named with -m, or of the project's.")
 @click.option("--since", metavar="WHEN", help="With --all: created since then: 90m, 6h, 7d ago, or an instant in ISO 8601.")
 @click.option("--limit", type=LIMIT, metavar="N", help="With --all: the newest N runs of each machine.")
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="With --all: runs replayed at once (default 4).")
+@click.option("--concurrency", type=LIMIT, metavar="N", help="With --all: runs replayed at once (default 4).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="With --all: also as JUnit XML.")
 @click.pass_obj
 def replay(
