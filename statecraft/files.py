@@ -33,7 +33,8 @@ def whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         special = place.exists() and not stat.S_ISREG(place.stat().st_mode)
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        target = place.resolve()
+        # What is no file is opened by the name it was given: `/dev/stdout` leads to a pipe that has no name of its own.
+        target = place if special else place.resolve()
         number, name = tempfile.mkstemp(dir=None if special else target.parent, prefix=f".{target.name}.")
     part, out = Path(name), os.fdopen(number, "wb")
     try:
