@@ -14,7 +14,7 @@ from statecraft.cli.driving import reading, run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import short_path
 from statecraft.cli.target import SHIPPED, load_target
-from statecraft.cli.verb import Session, Verb
+from statecraft.cli.verb import Number, Session, Verb
 from statecraft.files import write_whole
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ FINGERPRINT = re.compile(r"[0-9a-fA-F]{8,64}")
 @click.argument("target", required=False)
 @click.option("--run", "run", metavar="RUN", help="Draw this run's way over its machine; needs no TARGET.")
 @click.option("--fleet", is_flag=True, help="Draw where TARGET's runs are now, and which way they went.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="With --fleet: count moves of so long (default: 24).")
+@click.option("--hours", type=Number(0, 1e6, min_open=True), help="With --fleet: count moves of so long (default: 24).")
 @click.option("--diff", nargs=2, metavar="OLD NEW", help="Draw what differs: two TARGETs, or fingerprints in the database.")
 @click.option("-f", "--format", "fmt", type=click.Choice([*PICTURES, *TEXTS]), help="Default: what FILE ends in, else mermaid.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Default: stdout.")

@@ -16,7 +16,7 @@ from statecraft.cli.eval_model import Found, load_suite, models_for
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import count, dim, iso
 from statecraft.cli.span import When
-from statecraft.cli.verb import Session, Verb
+from statecraft.cli.verb import LIMIT, Number, Session, Verb
 from statecraft.clock import SystemClock, instant
 from statecraft.files import write_whole
 from statecraft.money import shown
@@ -42,15 +42,15 @@ class Wanted:
 @click.command("eval", cls=Verb)
 @click.argument("target")
 @click.option("--model", metavar="WHICH", help="live, offline, cassette:FILE, record:FILE, or the id of a Claude model.")
-@click.option("--repeat", type=click.IntRange(1), metavar="N", help="Run each case N times (default: the suite's).")
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Trials at once (default: the suite's).")
+@click.option("--repeat", type=LIMIT, metavar="N", help="Run each case N times (default: the suite's).")
+@click.option("--concurrency", type=LIMIT, metavar="N", help="Trials at once (default: the suite's).")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only cases with this tag; may be repeated.")
 @click.option("--case", "names", multiple=True, metavar="NAME", help="Only this case; may be repeated.")
 @click.option("--again", is_flag=True, help="Run every trial anew, even those that are there already.")
 @click.option("--since", type=When(), metavar="INSTANT", help="Count only runs started from then on (goes on with --again).")
 @click.option("--baseline", metavar="FILE", help="Fail only for what got worse since this baseline.")
 @click.option("--save-baseline", metavar="FILE", help="Write how every case did.")
-@click.option("--fail-under", type=click.FloatRange(0, 1), metavar="RATE", help="Fail only if fewer trials passed, such as 0.9.")
+@click.option("--fail-under", type=Number(0, 1), metavar="RATE", help="Fail only if fewer trials passed, such as 0.9.")
 @click.option("--junit", metavar="FILE", help="Write JUnit XML.")
 @click.option("--html", metavar="FILE", help="Write a page with every trial.")
 @click.pass_obj

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 from xml.sax.saxutils import escape, quoteattr
 
 from statecraft.divergence import Replay
-from statecraft.errors import ConfigError
+from statecraft.files import whole, writing
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<testsuite name="replay" tests="{:010d}" failures="{:010d}" skipped="{:010d}">\n'
 """Of one length whatever it counts, since it is written again when everything is counted."""
 
 
-class JUnit:
+@contextmanager
+def junit_file(path: Path) -> Iterator[JUnit]:
     """Each run is a case: its machine the class, its id the name. Nothing is left of the file if it is not finished.
 
     Raises `ConfigError` if the file cannot be written.
     """
+    with whole(path) as out:
+        file = JUnit(path, out)
+        file.write_head()
+        yield file
+        file.finish()
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
+
+class JUnit:
+    """The file under way."""
+
+    def __init__(self, path: Path, out: IO[bytes]) -> None:
+        self._path, self._out = path, out
         self._cases = self._failures = self._skipped = 0
-        self._file: IO[str] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self._file = self._part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--junit {self._path}: cannot write the file ({error})") from error
-        self._write(_HEAD.format(0, 0, 0))
-        return self
+    def write_head(self) -> None:
+        """Write what has been counted."""
+        self._write(_HEAD.format(self._cases, self._failures, self._skipped))
 
     def add(self, found: Replay) -> None:
         """Write the case of one run."""
@@ -47,20 +53,15 @@ class JUnit:
         else:
             self._write("/>\n")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        assert self._file is not None
+    def finish(self) -> None:
+        """Write the end, and the head once more."""
         self._write("</testsuite>\n")
-        self._file.seek(0)
-        self._write(_HEAD.format(self._cases, self._failures, self._skipped))
-        self._file.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
-            self._part.unlink()
+        self._out.seek(0)
+        self.write_head()
 
     def _write(self, text: str) -> None:
-        assert self._file is not None
-        self._file.write(text)
+        with writing(self._path):
+            self._out.write(text.encode())
 
 
 def _text(text: str) -> str:

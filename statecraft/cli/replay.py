@@ -16,7 +16,7 @@ from statecraft.cli.config import actor
 from statecraft.cli.dlq import moment
 from statecraft.cli.driving import locate, opened, run_async, settle
 from statecraft.cli.exits import Exit
-from statecraft.cli.junit import JUnit
+from statecraft.cli.junit import JUnit, junit_file
 from statecraft.cli.screen import count
 from statecraft.cli.target import Target, find_machine, load_target, project_targets, settings_for
 from statecraft.cli.verb import LIMIT, DrivingVerb, Session, must_exist
@@ -81,7 +81,7 @@ class Sums:
 @click.option("--all", "every", is_flag=True, help="Every recorded run of the machines named with -m, or of the project's.")
 @click.option("--since", metavar="WHEN", help="With --all: created since then: 90m, 6h, 7d ago, or an instant in ISO 8601.")
 @click.option("--limit", type=LIMIT, metavar="N", help="With --all: the newest N runs of each machine.")
-@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="With --all: runs replayed at once (default 4).")
+@click.option("--concurrency", type=LIMIT, metavar="N", help="With --all: runs replayed at once (default 4).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="With --all: also as JUnit XML.")
 @click.pass_obj
 def replay(
@@ -163,7 +163,7 @@ def verdict(result: Replay) -> list[str]:
 async def _all(session: Session, many: Many) -> Exit:
     targets = [load_target(text) for text in session.drive.machines or project_targets(session, "replay --all")]
     sums = Sums()
-    with nullcontext() if many.junit is None else JUnit(many.junit) as junit:
+    with nullcontext() if many.junit is None else junit_file(many.junit) as junit:
         for target in targets:
             async with apart(session, target) as rt:
                 await _replay_all(session, rt, target, many, sums, junit)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from statecraft.cli.alarms import alarms, each_of, gap_of
 from statecraft.cli.driving import run_async
 from statecraft.cli.exits import Exit
 from statecraft.cli.screen import ago, clip, count, dim, strong, table
+from statecraft.cli.span import Span
 from statecraft.cli.target import load_target, settings_for
 from statecraft.cli.verb import Session, Verb, must_exist
 from statecraft.clock import SystemClock
@@ -24,27 +24,26 @@ if TYPE_CHECKING:
 
 _MOST_PLACES = 15
 _MOST_STOPPED = 5
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class Every(click.ParamType[float]):
-    """A pause such as `5s`, `2min` or `5` (seconds)."""
+class Pause(Span):
+    """A length of time that is not nothing: a screen that never rests shows no more."""
 
     name = "pause"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|min|h|)", str(value))
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r} is not a pause; write it like 5s or 2min", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        pause = super().convert(value, param, ctx)
+        if not pause:
+            self.fail(f"{value!r} is no pause; write it like 5s or 2min", param, ctx)
+        return pause
 
 
 @click.command(cls=Verb)
 @click.option("--prometheus", is_flag=True, help="Prometheus' text format instead, for a scraper.")
-@click.option("--watch", type=Every(), metavar="PAUSE", help="Show it again every PAUSE, such as 5s, until Ctrl-C.")
+@click.option("--watch", type=Pause(), metavar="PAUSE", help="Show it again every PAUSE, such as 5s, until Ctrl-C.")
 @click.option("-m", "--machine", "target", metavar="TARGET", help="Show tenants' budgets by the settings of this machine.")
 @click.pass_obj
-def stats(session: Session, /, prometheus: bool, watch: float | None, target: str | None) -> Exit:
+def stats(session: Session, /, prometheus: bool, watch: timedelta | None, target: str | None) -> Exit:
     """Show queues, workers, reviews, dead letters and what is late, in one look."""
     from statecraft.engine.settings import Settings
     from statecraft.runtime import Runtime
@@ -59,7 +58,7 @@ def stats(session: Session, /, prometheus: bool, watch: float | None, target: st
                 _show(session, await rt.stats(), prometheus, again=watch is not None)
                 if watch is None:
                     return Exit.DONE
-                await SystemClock().sleep(watch)
+                await SystemClock().sleep(watch.total_seconds())
 
     return run_async(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
@@ -21,6 +22,16 @@ from statecraft.errors import ConfigError, DefinitionError, StatecraftError
 
 LIMIT = click.IntRange(1, 2**31 - 1)
 """A number of things, as databases can hold it."""
+
+
+class Number(click.FloatRange):
+    """A number in a range. `nan` is in none: it compares with nothing, so a bar of it would let everything pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,7 @@ def drive_options() -> list[click.Parameter]:
     return [
         click.Option(["-m", "--machine", "machines"], multiple=True, metavar="TARGET", help="Take the run's machine from here."),
         click.Option(["--model"], metavar="ID", help="Use Claude with this model."),
-        click.Option(["--pace"], type=click.FloatRange(0), metavar="S", help="Wait S seconds before each model call, to watch."),
+        click.Option(["--pace"], type=Number(0, 86_400), metavar="S", help="Wait S seconds before each model call, to watch."),
         click.Option(["--timeout"], type=Span(), metavar="T", help="Wait at most so long, such as 90s; the run goes on."),
     ]
 

@@ -73,7 +73,8 @@ class CrashReport:
         whole = self.points * (self.points + 1) // 2 if pairs else self.points
         what = "pairs of points" if pairs else "persistence points"
         how = "as named" if self.named else "spread evenly"
-        share = f"all {whole} {what}" if len(self.tried) == whole else f"{len(self.tried)} of {whole} {what}, {how}"
+        distinct = len(set(self.tried))
+        share = f"all {whole} {what}" if distinct == whole else f"{distinct} of {whole} {what}, {how}"
         lines = [
             f"{self.machine} on {self.store}: {self.deaths} deaths, at {share}",
             f"  every run ended {self.status} in {self.state}, with data, history and budgets as if nothing had happened",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import xml.etree.ElementTree as ET
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from statecraft import Data, Event, Failure, Machine, Replay, Run, Runtime, Settings
-from statecraft.cli.junit import JUnit
+from statecraft.cli.junit import junit_file
 from statecraft.divergence import LONGEST_DIFF, texts
 from statecraft.errors import ConfigError
 from statecraft.llm import Reply, Request
@@ -294,15 +295,36 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(folder: Path, wo
 
 def test_a_junit_file_says_anything_in_legal_xml_and_is_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "out.xml"
-    with JUnit(path) as junit:
+    with junit_file(path) as junit:
         junit.add(Replay("r<1>", 0, 0, None, 'm"&'))
         junit.add(Replay("r2", 0, 0, None, "m", skipped="bad \x00 \ud800 byte"))
     assert [case.attrib["name"] for case in ET.parse(path).getroot()] == ["r<1>", "r2"]
     broken = tmp_path / "broken.xml"
-    with pytest.raises(IndexError), JUnit(broken) as junit:  # noqa: PT012
+    with pytest.raises(IndexError), junit_file(broken) as junit:  # noqa: PT012
         junit.add(Replay("r1", 0, 0, None))
         raise IndexError
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_junit_file_takes_the_place_of_no_link_and_no_pipe(tmp_path: Path) -> None:
+    kept, link = tmp_path / "kept.xml", tmp_path / "link.xml"
+    link.symlink_to(kept)
+    reading, writing = os.pipe()
+    for path in (link, Path(f"/dev/fd/{writing}")):  # as /dev/stdout is one
+        with junit_file(path) as junit:
+            junit.add(Replay("r1", 0, 0, None, "m"))
+    said = os.read(reading, 10_000)
+    os.close(reading)
+    os.close(writing)
+    assert link.is_symlink()
+    assert said == kept.read_bytes()
+    assert len(ET.fromstring(said)) == 1
+
+
+@pytest.mark.parametrize("path", [Path("nowhere/out.xml"), Path()])
+def test_a_junit_file_that_cannot_be_written_is_refused_before_anything_is_replayed(path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"), junit_file(path):
+        pytest.fail("it was opened")
 
 
 # --- going on from a divergence -------------------------------------------------------------------------------------------

@@ -141,6 +141,12 @@ def test_a_sound_machine_survives_a_death_at_some_points_of_its_run() -> None:
     assert (report.deaths, report.tried) == (2, ((8,), (11,)))
 
 
+def test_a_point_that_was_named_twice_counts_once() -> None:
+    tried = tuple((8,) for _ in range(26))
+    report = CrashReport("shop", "memory", "done", "sent", 26, tried, 26, 0, {}, named=True)
+    assert str(report).splitlines()[0] == "shop on memory: 26 deaths, at 1 of 26 persistence points, as named"
+
+
 @pytest.mark.slow
 def test_a_sound_machine_survives_a_death_at_any_point_of_its_run() -> None:
     report = Shop().crash()
