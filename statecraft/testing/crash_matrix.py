@@ -137,10 +137,10 @@ def crash_everywhere(
         return _Matrix(plot, store, before_each, Path(folder)).run(pairs, most, points)
 
 
-def _check(store: object, processes: bool, most: int | None, points: Sequence[object] | None) -> None:
+def _check(store: object, processes: bool, most: int | None, points: Sequence[int | tuple[int, ...]] | None) -> None:
     if processes and store == "memory":
         raise ConfigError('a killed process takes its memory with it: crash_everywhere(processes=True, store="sqlite")')
-    if (most is not None and most < 1) or (points is not None and not points):
+    if (most is not None and most < 1) or (points is not None and (not points or () in points)):
         raise ConfigError("a crash test that tries no point proves nothing: most is 1 or more, and points names at least one")
 
 

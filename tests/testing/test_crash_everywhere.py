@@ -366,7 +366,7 @@ def test_points_that_are_not_there_are_refused() -> None:
         Shop().crash(points=[999])
 
 
-@pytest.mark.parametrize("none", [{"points": []}, {"most": 0}, {"most": -3}])
+@pytest.mark.parametrize("none", [{"points": []}, {"points": [()]}, {"most": 0}, {"most": -3}])
 def test_a_test_that_tries_no_point_is_refused(none: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a crash test that tries no point proves nothing"):
         crash_everywhere(Shop().machine, Order(), **none)
