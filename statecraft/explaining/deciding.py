@@ -119,6 +119,6 @@ def _parts(value: Json, depth: int = 6) -> Iterator[Json]:
     elif depth and isinstance(value, str) and value[:1] in ("{", "["):
         try:
             inner = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # A model may write any number of brackets.
             return
         yield from _parts(inner, depth - 1)

@@ -21,7 +21,7 @@ from statecraft.explaining.past import Stored, folded, visit_numbers
 from statecraft.explaining.standstill import Scene, standstill
 from statecraft.explaining.table import rows_of
 from statecraft.explaining.words import step_lines
-from statecraft.records import Status, TransitionRecord, Waiting
+from statecraft.records import CallRecord, Status, TransitionRecord, Waiting
 from statecraft.testing import ManualClock
 from tests.cli.support import MACHINE, cli, fields
 from tests.explain.desk import Office, desk
@@ -308,6 +308,14 @@ def test_rewrites_put_data_in_place_count_as_no_visit_and_are_told_as_what_they_
     assert "its data was put in place whole" in said[1].text
     assert "migrated from definition ffffffffffff" in said[2].text
     assert {row.verdict for row in rows_of(kept, "looking", history[1])} == {"other"}
+
+
+def test_a_model_that_wrote_only_brackets_is_explained_like_any_other() -> None:
+    kept = Stored({"states": [], "rows": []}, frozenset())
+    brackets = {"text": "[" * 100_000}
+    call = CallRecord("0" * 32, 0, 0, "llm", "m", "d", 0, True, {}, brackets, 1, START, START, 1)
+    move = moved(1, "looking", "seen", "looking", payload={"what": "it"})
+    assert decider(move, kept, [call], ()).kind == "handler"
 
 
 # --- standing still -----------------------------------------------------------------------------------------------------
