@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from statecraft.engine.history import MIGRATED, REWRITTEN
 from statecraft.explaining.facts import Decider
-from statecraft.explaining.past import MIGRATED, REWRITTEN, SYSTEM, Stored
+from statecraft.explaining.past import SYSTEM, Stored
 from statecraft.money import billionths, decimal, shown
 from statecraft.records import CallRecord, Json, ReviewRecord, TransitionRecord
 

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from statecraft.clock import instant, stamp
+from statecraft.engine.history import REWRITTEN
 from statecraft.errors import NotFound
 from statecraft.explaining.calling import Bounds, calls_of, redrives_of
 from statecraft.explaining.deciding import decider
 from statecraft.explaining.facts import BudgetUse, ExplainedStep, Explanation
-from statecraft.explaining.past import REWRITTEN, Stored, definitions, folded, visit_numbers
+from statecraft.explaining.past import Stored, definitions, folded, visit_numbers
 from statecraft.explaining.standstill import Scene, standstill
 from statecraft.explaining.table import rows_of
 from statecraft.explaining.today import asked
