@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ LONGEST_DIFF = 60
 """Lines of a diff; what is beyond them is only counted."""
 WIDEST = 400
 """Characters of a line of a diff."""
+ESCAPE = re.compile(r"\\.")
+"""Read whole, so that the `n` after a backslash of the text itself, as in a path, is no end of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def values(before: Json, now: Json) -> tuple[str, ...]:
 def pretty(value: Json) -> str:
     """A JSON value with its keys sorted, a field a line; the lines of a text of several lines below each other."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
-    return text.replace("\\n", "\n")
+    return ESCAPE.sub(lambda found: "\n" if found[0] == "\\n" else found[0], text)
 
 
 def _text(request: Json) -> str:

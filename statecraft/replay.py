@@ -20,6 +20,7 @@ from statecraft.engine.context import StepRun
 from statecraft.engine.fit import fit
 from statecraft.engine.handle import handle
 from statecraft.engine.held import Held
+from statecraft.engine.history import MIGRATED, REWRITTEN, visits_of
 from statecraft.engine.jsonable import to_json
 from statecraft.engine.live import Hub
 from statecraft.engine.loop import MOVES
@@ -28,7 +29,7 @@ from statecraft.errors import InvalidPayload
 from statecraft.llm.port import LLM, Request
 from statecraft.llm.port import Reply as ModelReply
 from statecraft.machine.definition import Definition, Refusal
-from statecraft.machine.event import REWRITES, Event, Migrated, OperatorEvent, Rewritten, event_name
+from statecraft.machine.event import Event, OperatorEvent, Rewritten, event_name
 from statecraft.machine.state import Ask
 from statecraft.records import CallRecord, ReviewRecord, TransitionRecord, Usage
 from statecraft.store.port import Store
@@ -232,7 +233,7 @@ async def replay(store: Store, clock: Clock, definition: Definition, services: S
     What came before a migration belongs to another definition, and is taken from the record.
     """
     history = await store.history(run_id)
-    since = max((index for index, move in enumerate(history) if move.event == event_name(Migrated)), default=0)
+    since = max((index for index, move in enumerate(history) if move.event == MIGRATED), default=0)
     reviews = {review.seq: review for review in await store.reviews(run_id) if review.kind == "state"}
     visits = _Visits(store, definition, services)
     held = _begin(store, clock, definition, history[: since + 1])
@@ -275,26 +276,18 @@ def _begin(store: Store, clock: Clock, definition: Definition, past: Sequence[Tr
     """The run as it stood after the last of these moves: its start, or its migration to this definition."""
     last = past[-1]
     data = _data(definition, last)
-    visits: dict[str, int] = {}
-    for move in past:
-        if move.event == event_name(Migrated):
-            visits = {**visits, move.target: visits.get(move.source, 1), **move.payload.get("visits", {})}
-        elif move.event not in _REWRITES:
-            visits[move.target] = visits.get(move.target, 0) + 1
+    visits = visits_of(past)
     run_id, events = bytes.fromhex(last.run_id), {move.event for move in past}
-    carried = last.event == event_name(Migrated)
+    carried = last.event == MIGRATED
     at = int(last.payload.get("entered_at") or stamp(last.at)) if carried else stamp(last.at)
     visit = Visit(store, clock, run_id, last.seq, last.epoch)
     where = (definition, 0, run_id, last.epoch, last.seq, last.target, data, visits, events, at)
     return Held(*where, deadline_at=None, hash=b"", usage=Usage(), visit=visit, payload_bytes=0)
 
 
-_REWRITES = frozenset(map(event_name, REWRITES))
-
-
 def _data(definition: Definition, move: TransitionRecord) -> Any:
     """The whole data that a start or a migration puts in place."""
-    whole = move.payload["data"] if move.event == event_name(Migrated) else dict(move.payload)
+    whole = move.payload["data"] if move.event == MIGRATED else dict(move.payload)
     try:
         return definition.data_type.model_validate_json(json.dumps(whole))
     except ValueError as error:
@@ -306,7 +299,7 @@ def _follow(store: Store, clock: Clock, held: Held, move: TransitionRecord) -> N
     """Take the recorded move into memory."""
     held.data = _after(held, move)
     held.seq, held.state, held.entered_at = move.seq, move.target, stamp(move.at)
-    if move.event not in _REWRITES:
+    if move.event not in REWRITTEN:
         held.visits[move.target] = held.visits.get(move.target, 0) + 1
     held.events.add(move.event)
     held.visit = Visit(store, clock, held.run_id, move.seq, move.epoch)

@@ -1,7 +1,8 @@
 """A run step by step, for the page that replays it: each move with what it took, what it said, and how the data changed.
 
 The data are folded from the journal by the stored spec alone: payload fields replace the data fields of the same name, or
-are appended where the spec says so. No code of the machine is needed.
+are appended where the spec says so. No code of the machine is needed. What came before a migration was another definition's:
+its fields are those that the run was started with.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import Any
 from statecraft.diagram.graph import Spec, parsed
 from statecraft.diagram.marks import Drawing
 from statecraft.diagram.way import REWRITES, Passage, Stay, guard_of, row_of, spent
+from statecraft.machine.event import SYSTEM_EVENTS, event_name
 from statecraft.records import CallRecord, Json, TransitionRecord
 
+SYSTEM = frozenset(map(event_name, SYSTEM_EVENTS))
+"""Events whose payload does not merge."""
 MOST = 2_000
 """Characters of a value that the page holds."""
 
@@ -74,13 +78,11 @@ class _Rules:
 
     fields: frozenset[str]
     append: frozenset[str]
-    events: frozenset[str]
-    """Events whose payload merges; those of the library do not."""
 
     @staticmethod
     def of(spec: Mapping[str, Any]) -> _Rules:
         fields = (spec.get("data") or {}).get("properties") or {}
-        return _Rules(frozenset(fields), frozenset(spec.get("append") or ()), frozenset(spec.get("events") or {}))
+        return _Rules(frozenset(fields), frozenset(spec.get("append") or ()))
 
     def fold(self, data: Mapping[str, Json], move: TransitionRecord) -> Mapping[str, Json]:
         if not move.source:
@@ -88,9 +90,9 @@ class _Rules:
         if move.event in REWRITES:
             whole = move.payload.get("data")
             return data if whole is None else dict(whole)
-        if move.event not in self.events:
+        if move.event in SYSTEM:
             return data
-        merged = {name: value for name, value in move.payload.items() if name in self.fields}
+        merged = {name: value for name, value in move.payload.items() if name in self.fields or name in data}
         for name in self.append & merged.keys():
             if isinstance(merged[name], list) and isinstance(data.get(name, []), list):
                 merged[name] = [*data.get(name, []), *merged[name]]

@@ -82,8 +82,8 @@ def overlay(history: Sequence[TransitionRecord], calls: Sequence[CallRecord], ru
         visit = [call for call in calls if call.seq == entered.seq]
         paid = sum(call.cost or 0 for call in visit)
         if left is not None:
-            # Where a fork parted from its origin, the visit is begun anew when it does.
-            began = max(entered.at, run.created_at) if entered.seq == run.forked_step else entered.at
+            # Where a fork parted from its origin, the visit is begun anew when it does; a delayed start begins later, too.
+            began = max(entered.at, run.created_at) if entered.seq == (run.forked_step or 0) else entered.at
             stay = Stay(0, left.calls, left.usage.total, max(left.at - began, timedelta(0)), paid)
         else:
             stay = Stay(0, len(visit), sum(call.usage.total for call in visit), cost=paid)

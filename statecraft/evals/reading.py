@@ -75,7 +75,7 @@ def _yaml(text: str, place: Path) -> Iterator[tuple[str, Json]]:
     try:
         entries = list(yaml.safe_load_all(text))
         marks = list(yaml.compose_all(text, yaml.SafeLoader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # A date that no calendar has is a ValueError.
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{place}{line}: not YAML: {getattr(error, 'problem', error)}") from error

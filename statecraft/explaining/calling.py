@@ -7,11 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from statecraft.calls.visit import REDRIVE
-from statecraft.clock import stamp
 from statecraft.errors import ErrorKind
 from statecraft.explaining.facts import BudgetUse, ExplainedCall, Try
 from statecraft.money import BILLION
-from statecraft.records import AttemptRecord, CallRecord, TransitionRecord
+from statecraft.records import AttemptRecord, CallRecord
 
 _NEVER_MADE = frozenset({ErrorKind.BUDGET, ErrorKind.REJECTED, ErrorKind.LOOP})
 Place = tuple[str, int]
@@ -80,17 +79,16 @@ def _redrive(call: CallRecord) -> str:
 class Bounds:
     """What is used of the bounds, step by step. Feed it the visits in order."""
 
-    def __init__(self, began: TransitionRecord) -> None:
-        self._began = began
+    def __init__(self) -> None:
         self._spent = {"tokens": 0, "money": 0, "calls": 0}
         self._states: dict[str, dict[str, int]] = {}
         self._extra = 0
         self._exact = True
 
     def after(
-        self, spec: Mapping[str, Any], state: Mapping[str, Any], step: int, visit: int, calls: Sequence[CallRecord], until: int
+        self, spec: Mapping[str, Any], state: Mapping[str, Any], step: int, visit: int, calls: Sequence[CallRecord], wall: int
     ) -> tuple[BudgetUse, ...]:
-        """The bounds once the visit with these calls was over, at the instant `until`."""
+        """The bounds once the visit with these calls was over, `wall` microseconds after the run began."""
         of_state = self._states.setdefault(str(state.get("name", "")), dict.fromkeys(self._spent, 0))
         for call in calls:
             self._exact = self._exact and call.ok and call.attempts <= 1 and call.kind != "child"
@@ -103,7 +101,7 @@ class Bounds:
         found = [BudgetUse("run", "steps", step, spec["max_steps"] + self._extra)]
         if state.get("max_visits") is not None:
             found.append(BudgetUse("state", "visits", visit, state["max_visits"]))
-        found += self._budget("run", spec.get("budget"), self._spent, until - stamp(self._began.at))
+        found += self._budget("run", spec.get("budget"), self._spent, wall)
         found += self._budget("state", state.get("budget"), of_state, 0)
         return tuple(found)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from statecraft.engine.history import MIGRATED, REWRITTEN
 from statecraft.explaining.facts import Decider
-from statecraft.explaining.past import MIGRATED, REWRITTEN, SYSTEM, Stored
+from statecraft.explaining.past import SYSTEM, Stored
 from statecraft.money import billionths, decimal, shown
 from statecraft.records import CallRecord, Json, ReviewRecord, TransitionRecord
 
@@ -119,6 +120,6 @@ def _parts(value: Json, depth: int = 6) -> Iterator[Json]:
     elif depth and isinstance(value, str) and value[:1] in ("{", "["):
         try:
             inner = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # A model may write any number of brackets.
             return
         yield from _parts(inner, depth - 1)

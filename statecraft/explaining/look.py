@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from statecraft.clock import instant, stamp
+from statecraft.engine.history import REWRITTEN
 from statecraft.errors import NotFound
 from statecraft.explaining.calling import Bounds, calls_of, redrives_of
 from statecraft.explaining.deciding import decider
 from statecraft.explaining.facts import BudgetUse, ExplainedStep, Explanation
-from statecraft.explaining.past import REWRITTEN, Stored, definitions, folded, visit_numbers
+from statecraft.explaining.past import Stored, definitions, folded, visit_numbers
 from statecraft.explaining.standstill import Scene, standstill
 from statecraft.explaining.table import rows_of
 from statecraft.explaining.today import asked
@@ -118,7 +120,7 @@ class Explaining(Looking):
 
 
 def _steps(record: _Record, code: Definition | None) -> list[ExplainedStep]:
-    bounds = Bounds(record.history[0])
+    bounds = Bounds()
     found: list[ExplainedStep] = []
     made = 0
     for index, entered in enumerate(record.history):
@@ -126,7 +128,9 @@ def _steps(record: _Record, code: Definition | None) -> list[ExplainedStep]:
         made += left is not None and left.event not in REWRITTEN
         until = record.now if left is None and not record.run.status.closed else stamp((left or entered).at)
         stored, calls = record.under[index], record.calls.get(entered.seq, ())
-        used = bounds.after(stored.spec, stored.state(entered.target), made, record.visits[index], calls, until)
+        used = bounds.after(
+            stored.spec, stored.state(entered.target), made, record.visits[index], calls, _wall(record, entered, until)
+        )
         found.append(_step(record, index, left, until, used, code))
     return found
 
@@ -149,7 +153,7 @@ def _step(
         visit=record.visits[index],
         entered_by=entered.event,
         entered_at=entered.at,
-        took=instant(until) - entered.at,
+        took=max(instant(until) - _begun(record.run, entered), timedelta(0)),
         event=None if left is None else left.event,
         payload={} if left is None else left.payload,
         target=None if left is None else left.target,
@@ -164,6 +168,17 @@ def _step(
         redrives=redrives_of(calls),
         bounds=bounds,
     )
+
+
+def _begun(run: RunRecord, entered: TransitionRecord) -> datetime:
+    """When a visit began in this run: where a fork parted from its origin, and where a start was delayed, that is later."""
+    return max(entered.at, run.created_at) if entered.seq == (run.forked_step or 0) else entered.at
+
+
+def _wall(record: _Record, entered: TransitionRecord, until: int) -> int:
+    """Microseconds that had passed since the run began: for a visit that a fork shares, since its origin did."""
+    own = entered.seq >= (record.run.forked_step or 0)
+    return max(0, until - stamp(record.run.created_at if own else record.history[0].at))
 
 
 def _changed(before: Mapping[str, Json], after: Mapping[str, Json]) -> tuple[str, ...]:

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from statecraft.machine.event import REWRITES, SYSTEM_EVENTS, Migrated, event_name
+from statecraft.engine.history import MIGRATED, REWRITTEN
+from statecraft.machine.event import SYSTEM_EVENTS, event_name
 from statecraft.records import Json, TransitionRecord
 from statecraft.store.port import MachineSpec, Store
 
 SYSTEM = {event_name(event): event for event in SYSTEM_EVENTS}
-REWRITTEN = frozenset(map(event_name, REWRITES))
-MIGRATED = event_name(Migrated)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from statecraft.engine.history import REWRITTEN
 from statecraft.explaining.facts import ExplainedRow, Verdict
-from statecraft.explaining.past import REWRITTEN, SYSTEM, Stored
+from statecraft.explaining.past import SYSTEM, Stored
 from statecraft.machine.event import Event, OperatorEvent, event_name
 from statecraft.records import TransitionRecord
 

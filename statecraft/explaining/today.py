@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from statecraft.engine.history import REWRITTEN
 from statecraft.errors import StatecraftError
 from statecraft.explaining.facts import AskedGuard
-from statecraft.explaining.past import REWRITTEN
 from statecraft.machine.definition import Definition
 from statecraft.records import Json, TransitionRecord
 

@@ -75,6 +75,18 @@ def test_events_of_the_library_change_no_data_and_rewrites_change_all_of_it() ->
     assert migrated.row == "e_6"
 
 
+def test_what_a_run_did_before_a_migration_changed_its_data_too() -> None:
+    history = journal(
+        Did("jotted", "draft", payload={"words": "a few", "why": "kept in the journal only"}),
+        Did("migrated", "draft", payload={"data": {"text": "a few"}}),
+        given={"words": ""},
+    )
+    ov = overlay(history, [], head(history, Status.RUNNING))
+    _, jotted, migrated = story(SPEC, of_run(SPEC, ov), history)
+    assert [(c.field, c.before, c.after) for c in jotted.changes] == [("words", "", "a few")]
+    assert [(c.field, c.before, c.after) for c in migrated.changes] == [("words", "a few", ""), ("text", "", "a few")]
+
+
 def test_a_very_long_value_is_cut_and_its_length_told() -> None:
     history = journal(Did("written", "sent", payload={"text": "x" * 9_000}), given={"text": ""})
     ov = overlay(history, [], head(history, Status.DONE))

@@ -79,6 +79,12 @@ def test_a_fork_does_not_count_the_time_before_it_was_made() -> None:
     assert overlay(history, [], late).stays["draft"].time == timedelta(seconds=10)
 
 
+def test_a_delayed_start_does_not_count_the_time_it_waited() -> None:
+    history = journal(Did("written", "sent"))
+    late = replace(head(history, Status.DONE), created_at=history[1].at - timedelta(seconds=3))
+    assert overlay(history, [], late).stays["draft"].time == timedelta(seconds=3)
+
+
 def test_what_a_migrated_run_did_under_the_old_definition_is_drawn_dotted() -> None:
     history = journal(
         Did("jotted", "scribbling"),

@@ -38,6 +38,13 @@ def test_a_list_in_json_and_in_yaml_says_the_same(tmp_path: Path) -> None:
     assert [each[1].where.rpartition(":")[2] for each in read] == ["3", "3", "4"]
 
 
+def test_a_date_in_yaml_that_no_calendar_has_is_told_as_what_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    (tmp_path / "cases.yaml").write_text("- input: {until: 2026-02-30}\n")
+    with pytest.raises(ConfigError, match=r"cases\.yaml: not YAML: day is out of range for month"):
+        read_cases(tmp_path / "cases.yaml")
+
+
 def test_without_pyyaml_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cases.yaml").write_text("- input: {}\n")
     monkeypatch.setitem(sys.modules, "yaml", None)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from statecraft import Append, Data, Event, Failure, HandlerFailed, Machine, Run, RunRecord, Runtime, Settings
+from statecraft import Append, Ask, Budget, Data, Event, Failure, HandlerFailed, Machine, Run, RunRecord, Runtime, Settings, days
 from statecraft.clock import instant
 from statecraft.errors import NotFound
 from statecraft.explaining import ExplainedStep, Explanation
@@ -21,7 +21,7 @@ from statecraft.explaining.past import Stored, folded, visit_numbers
 from statecraft.explaining.standstill import Scene, standstill
 from statecraft.explaining.table import rows_of
 from statecraft.explaining.words import step_lines
-from statecraft.records import Status, TransitionRecord, Waiting
+from statecraft.records import CallRecord, Status, TransitionRecord, Waiting
 from statecraft.testing import ManualClock
 from tests.cli.support import MACHINE, cli, fields
 from tests.explain.desk import Office, desk
@@ -308,6 +308,45 @@ def test_rewrites_put_data_in_place_count_as_no_visit_and_are_told_as_what_they_
     assert "its data was put in place whole" in said[1].text
     assert "migrated from definition ffffffffffff" in said[2].text
     assert {row.verdict for row in rows_of(kept, "looking", history[1])} == {"other"}
+
+
+def test_a_model_that_wrote_only_brackets_is_explained_like_any_other() -> None:
+    kept = Stored({"states": [], "rows": []}, frozenset())
+    brackets = {"text": "[" * 100_000}
+    call = CallRecord("0" * 32, 0, 0, "llm", "m", "d", 0, True, {}, brackets, 1, START, START, 1)
+    move = moved(1, "looking", "seen", "looking", payload={"what": "it"})
+    assert decider(move, kept, [call], ()).kind == "handler"
+
+
+@pytest.mark.slow
+def test_time_counts_anew_from_a_fork_and_from_when_a_delayed_start_began(tmp_path: Path) -> None:
+    office, machine = Office(tmp_path), Machine("shelf", data=Bag, budget=Budget(wall=days(30)))
+
+    @machine.state(start=True)
+    async def looking(run: Run[Bag]) -> Found:
+        return Found(n=1)
+
+    @machine.review(timeout=days(20))
+    async def asking(run: Run[Bag]) -> Ask[Found]:
+        return Ask("Well?")
+
+    failed = machine.anywhere.on(Failure) >> machine.final("failed")
+    machine.transitions(looking.on(Found) >> asking, asking.on(Found) >> machine.final("ended", ok=True), failed)
+
+    async def look() -> tuple[Explanation, Explanation]:
+        async with office.runtime(machine) as rt:
+            first = await rt.wait((await rt.start(machine, Bag())).id)
+            await office.clock.advance(timedelta(days=2))
+            fork = await rt.wait((await rt.fork(first.id, at=1)).id)
+            late = await rt.start(machine, Bag(), delay=timedelta(days=1))
+            await office.clock.advance(timedelta(days=1))
+            await rt.wait(late.id)
+            return await rt.explain(fork.id), await rt.explain(late.id)
+
+    fork, late = asyncio.run(look())
+    used = [{each.unit: each.used for each in told.steps[-1].bounds}["wall"] for told in (fork, late)]
+    assert [timedelta(microseconds=amount) for amount in used] == [timedelta(days=1), timedelta(0)]
+    assert (fork.steps[1].took, late.steps[0].took) == (timedelta(days=1), timedelta(0))
 
 
 # --- standing still -----------------------------------------------------------------------------------------------------

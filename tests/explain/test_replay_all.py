@@ -14,7 +14,7 @@ import pytest
 
 from statecraft import Data, Event, Failure, Machine, Replay, Run, Runtime, Settings
 from statecraft.cli.junit import junit_file
-from statecraft.divergence import LONGEST_DIFF, texts
+from statecraft.divergence import LONGEST_DIFF, texts, values
 from statecraft.errors import ConfigError
 from statecraft.llm import Reply, Request
 from statecraft.testing import ScriptedLLM
@@ -158,6 +158,11 @@ def test_a_long_diff_is_cut_and_says_how_much_is_missing() -> None:
     assert len(lines) == LONGEST_DIFF + 1
     assert lines[-1] == f"… {201 - LONGEST_DIFF} more lines"
     assert texts("same", "same") == ()
+
+
+def test_a_diff_ends_lines_where_the_text_does_and_not_at_every_backslash() -> None:
+    found = values({"at": "C:\\new\none"}, {"at": "C:\\new\ntwo"})
+    assert found[-4:] == ('  "at": "C:\\\\new', '-one"', '+two"', " }")
 
 
 # --- three hundred runs -------------------------------------------------------------------------------------------------
