@@ -48,6 +48,8 @@ def start(command: list[str], report: int, seconds: float, megabytes: int) -> in
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
+        for each in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):  # What we or Python ignore, it would ignore too.
+            signal.signal(each, signal.SIG_DFL)
         limit(seconds, megabytes)
         os.set_inheritable(report, False)
         os.execvp(command[0], command)  # noqa: S606  # as the reviewer approved it

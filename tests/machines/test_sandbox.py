@@ -66,6 +66,12 @@ def test_a_command_that_fails_says_so(run: Go) -> None:
     assert (ended.outcome, ended.exit_code, ended.output) == ("failed", 3, "three failed\n")
 
 
+def test_a_command_can_end_what_it_starts(run: Go) -> None:
+    """No signal is ignored below it: a test suite that terminates a server and waits for it would hang."""
+    ended = run("import subprocess; server = subprocess.Popen(['sleep', '600']); server.terminate(); print(server.wait())")
+    assert (ended.outcome, ended.output) == ("passed", "-15\n")
+
+
 def test_a_command_that_hangs_is_stopped_with_all_it_started(run: Go, tmp_path: Path) -> None:
     started = tmp_path / "pids"
     source = (
