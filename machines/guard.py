@@ -27,7 +27,7 @@ LARGEST_FILE = 256_000_000
 def limit(seconds: float, megabytes: int) -> None:
     """Bound what the command and each of its children may use."""
     for what, wanted in (
-        (resource.RLIMIT_CPU, int(seconds) + 1),
+        (resource.RLIMIT_CPU, int(seconds) * (os.cpu_count() or 1) + 1),  # What all threads of a program may use together.
         (resource.RLIMIT_AS, megabytes * 1_000_000),
         (resource.RLIMIT_FSIZE, LARGEST_FILE),
         (resource.RLIMIT_NOFILE, FILES),

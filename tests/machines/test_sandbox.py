@@ -72,6 +72,11 @@ def test_a_command_can_end_what_it_starts(run: Go) -> None:
     assert (ended.outcome, ended.output) == ("passed", "-15\n")
 
 
+def test_a_command_may_use_all_processors_for_the_whole_time(run: Go) -> None:
+    ended = run("import os, resource; print(resource.getrlimit(resource.RLIMIT_CPU)[0] >= 20 * os.cpu_count())")
+    assert ended.output == "True\n"
+
+
 def test_a_command_that_hangs_is_stopped_with_all_it_started(run: Go, tmp_path: Path) -> None:
     started = tmp_path / "pids"
     source = (
