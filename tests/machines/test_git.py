@@ -235,7 +235,7 @@ def test_the_reader_shows_nothing_outside_the_new_tree(repo: Repo) -> None:
     reader = Reader(snapshot.folder, snapshot.tree_of(resolve(str(repo.folder), head)), "sub/x.py")
     assert reader.show_lines(2, 9) == "    2   two\n    3   "
     assert reader.find_text("no such words at all") == []
-    for path in ("link", "/etc/passwd", "../x", "sub", "nowhere", ":(glob)**"):
+    for path in ("link", "/etc/passwd", "../x", "sub", "sub/", "nowhere", ":(glob)**"):
         with pytest.raises(ValueError, match=r"there is no file|cannot be shown"):
             reader.show_lines(1, 2, path)
     with pytest.raises(ValueError, match="count from 1"):
