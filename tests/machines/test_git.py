@@ -12,7 +12,7 @@ from machines.changes import diff_of, is_test, lines_of
 from machines.file_review import problems_of
 from machines.git import GitError, Snapshot, find_repository, resolve, run_git
 from machines.review_prompts import Comment, Comments
-from machines.review_tools import Reader, open_change
+from machines.review_tools import Reader, open_change, read_diff
 from machines.sandbox import check_out
 from machines.worktree import snapshot_tree
 from tests.machines.review_cases import Files, Repo
@@ -101,6 +101,19 @@ def test_the_working_tree_is_reviewed_as_it_is_and_stays_as_it_is(repo: Repo) ->
     before = repo.everything()
     assert opened(repo, "") == {"a.py": ("modified", 1, 0), "new.py": ("added", 1, 0), "staged.py": ("added", 1, 0)}
     assert repo.everything() == before
+
+
+@pytest.mark.slow
+def test_a_file_in_place_of_another_repository_is_read_as_new(repo: Repo) -> None:
+    head = repo.git("rev-parse", "HEAD")
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{head[::-1]},other.py")
+    repo.git("commit", "-qm", "of another repository only the commit is known")
+    repo.write({"other.py": "x\n"})
+    for which in ("", "HEAD~1..HEAD"):
+        change = open_change(str(repo.folder), which, "/nonexistent/out")
+        (file,) = change.files
+        assert read_diff(change.snapshot, file).text == "@@ from line 1\n    1 + x"
+        repo.commit({})
 
 
 @pytest.mark.slow
