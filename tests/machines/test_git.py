@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from machines.file_review import problems_of
 from machines.git import GitError, Snapshot, find_repository, resolve, run_git
 from machines.review_prompts import Comment, Comments
 from machines.review_tools import Reader, open_change, read_diff
-from machines.sandbox import check_out
+from machines.sandbox import check_out, run_command
 from machines.worktree import snapshot_tree
 from tests.machines.review_cases import Files, Repo
 
@@ -260,11 +261,22 @@ def test_a_copy_has_no_links_out_of_it_and_nothing_of_git(repo: Repo, tmp_path: 
     (repo.folder / "out").symlink_to("/etc")
     (repo.folder / "up").symlink_to("../..")
     (repo.folder / "in").symlink_to("a.py")
+    (repo.folder / "by").symlink_to("way/../secret")
+    (repo.folder / "way").symlink_to(".")
     head = repo.commit({"run.sh": "#!/bin/sh\n"})
     snapshot = Snapshot.of(find_repository(str(repo.folder)), tmp_path / "cache")
     check_out(snapshot, snapshot.tree_of(head), _empty(tmp_path / "copy"))
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a.py", "b.py", "c.py", "in", "run.sh"]
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a.py", "b.py", "c.py", "in", "run.sh", "way"]
     assert (tmp_path / "copy" / "in").read_text() == "one\ntwo\nthree\n"
+
+
+@pytest.mark.slow
+def test_a_link_that_cannot_be_made_is_told(repo: Repo, tmp_path: Path) -> None:
+    snapshot = Snapshot.of(find_repository(str(repo.folder)), tmp_path / "cache")
+    blob = snapshot.git("hash-object", "-w", "--stdin", stdin=b"a\0b").decode().strip()
+    tree = snapshot.git("mktree", stdin=f"120000 blob {blob}\tlink\n".encode()).decode().strip()
+    ended = asyncio.run(run_command(snapshot, tree, ["true"], 5, 400))
+    assert (ended.outcome, "cannot be copied" in ended.output) == ("not_started", True)
 
 
 def test_a_tree_with_a_path_that_leads_out_is_refused(repo: Repo, tmp_path: Path) -> None:
