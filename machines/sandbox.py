@@ -122,16 +122,26 @@ async def run_command(
 ) -> TestReport:
     """Run a command in a copy of a tree, and take the copy away. Whatever it started is killed, also if this is cancelled."""
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="statecraft-tests-"))
+    laid = asyncio.ensure_future(asyncio.to_thread(_lay_out, snapshot, tree, folder))
     try:
-        for inner in ("tree", "home", "tmp"):
-            (folder / inner).mkdir()
         try:
-            await asyncio.to_thread(check_out, snapshot, tree, folder / "tree")
+            await asyncio.shield(laid)
         except (GitError, OSError, ValueError) as error:  # The last for a link that holds what no path can.
             return TestReport(command=command, outcome="not_started", output=f"the tree cannot be copied: {error}")
         return await _guarded(folder, command, seconds, megabytes, limit)
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        await asyncio.shield(_take_away(folder, laid))
+
+
+def _lay_out(snapshot: Snapshot, tree: str, folder: Path) -> None:
+    for inner in ("tree", "home", "tmp"):
+        (folder / inner).mkdir()
+    check_out(snapshot, tree, folder / "tree")
+
+
+async def _take_away(folder: Path, laid: asyncio.Future[None]) -> None:
+    await asyncio.gather(laid, return_exceptions=True)  # A thread goes on when it is cancelled, and would write it anew.
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 async def _guarded(folder: Path, command: list[str], seconds: int, megabytes: int, limit: int) -> TestReport:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from machines import sandbox
 from machines.git import Snapshot, find_repository
-from machines.sandbox import TestReport, run_command
+from machines.sandbox import TestReport, check_out, run_command
 from tests.machines.review_cases import Repo
 
 pytestmark = pytest.mark.slow
@@ -145,6 +147,31 @@ def test_a_run_that_is_cancelled_leaves_nothing_behind(tree: tuple[Snapshot, str
 
     asyncio.run(go())
     assert alive([int(started.read_text())]) == []
+
+
+def test_a_run_that_is_cancelled_while_it_copies_leaves_nothing_behind(
+    tree: tuple[Snapshot, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def slow(snapshot: Snapshot, tree: str, folder: Path) -> None:
+        begun.set()
+        cancelled.wait()
+        folder.mkdir(parents=True, exist_ok=True)
+        check_out(snapshot, tree, folder)
+
+    async def go() -> None:
+        running = asyncio.create_task(run_command(*tree, ["true"], 5, 400))
+        await asyncio.to_thread(begun.wait)
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.1)
+        cancelled.set()
+        await asyncio.wait({running})
+
+    monkeypatch.setattr(sandbox, "check_out", slow)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asyncio.run(go())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_when_the_holder_is_gone_the_command_is_stopped(tmp_path: Path) -> None:
