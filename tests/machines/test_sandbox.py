@@ -100,6 +100,12 @@ def test_a_command_that_hangs_is_stopped_with_all_it_started(run: Go, tmp_path: 
     assert len(pids) == 7
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process can die with its parent")
+def test_a_command_whose_guard_was_killed_does_not_run_on(run: Go) -> None:
+    ended = run("import os, time; print('begun', flush=True); os.kill(os.getppid(), 9); time.sleep(5); print('survived')")
+    assert (ended.outcome, ended.output) == ("unknown", "begun\n")
+
+
 def test_what_a_command_leaves_behind_is_stopped(run: Go, tmp_path: Path) -> None:
     source = "import os, sys, time\npid = os.fork()\nif not pid:\n    os.setsid(); time.sleep(600)\nprint(pid)"
     ended = run(source)
