@@ -74,12 +74,14 @@ def _parsed(parts: list[bytes]) -> tuple[list[tuple[FileChange, str, bool]], dic
     rest = iter(parts)
     for part in rest:
         if part.startswith(b":"):
-            _, mode, old, new, status = part.decode().split(" ")
+            was, mode, old, new, status = part.decode().split(" ")
             before = next(rest) if status[0] in "RC" else b""
             path = next(rest)
             names: dict[str, Status] = {"A": "added", "D": "deleted", "R": "renamed"}
             kind: Status = names.get(status[0], "modified")
             change = FileChange(path=_text(path), before=_text(before), status=kind, old_blob=old, new_blob=new)
+            if was == ":160000":  # It was another repository, of which there is nothing to compare with.
+                change.old_blob = ""
             raw.append((change, mode, _text(path).encode() == path))
         elif part:
             added, removed, path = part.split(b"\t", 2)

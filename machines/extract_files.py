@@ -162,6 +162,15 @@ def _said(error: Exception) -> str:
 
 def text_of(raw: bytes, suffix: str) -> str:
     """The text in the bytes of a file. Raises `ValueError` for what cannot be made sense of."""
+    try:
+        return _understood(raw, suffix)
+    except ValueError:
+        raise
+    except Exception as error:  # Broken mails and pages make Python's parsers stumble in many ways.
+        raise ValueError(f"it is no sound {suffix} file: {error}") from error
+
+
+def _understood(raw: bytes, suffix: str) -> str:
     if suffix == ".eml":
         return _mail(message_from_bytes(raw, policy=policy.default))
     text = _decoded(raw)
@@ -171,11 +180,12 @@ def text_of(raw: bytes, suffix: str) -> str:
 
 
 def _decoded(raw: bytes) -> str:
-    """UTF-8, or what Windows wrote before it."""
+    """UTF-8, or what Windows wrote before it; each line ends with a line feed."""
     try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace").replace("\r\n", "\n")
+        text = raw.decode("cp1252", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _cells(text: str) -> str:

@@ -20,14 +20,22 @@ from pathlib import Path
 
 SUBREAPER = 36
 """`PR_SET_CHILD_SUBREAPER` of prctl(2): orphans below us become our children."""
+DEATH_SIGNAL = 1
+"""`PR_SET_PDEATHSIG`: what we get when our parent dies."""
 FILES = 512
 LARGEST_FILE = 256_000_000
+
+
+def _control(what: int, value: int) -> None:
+    """prctl(2), where there is one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
 
 
 def limit(seconds: float, megabytes: int) -> None:
     """Bound what the command and each of its children may use."""
     for what, wanted in (
-        (resource.RLIMIT_CPU, int(seconds) + 1),
+        (resource.RLIMIT_CPU, int(seconds) * (os.cpu_count() or 1) + 1),  # What all threads of a program may use together.
         (resource.RLIMIT_AS, megabytes * 1_000_000),
         (resource.RLIMIT_FSIZE, LARGEST_FILE),
         (resource.RLIMIT_NOFILE, FILES),
@@ -48,6 +56,9 @@ def start(command: list[str], report: int, seconds: float, megabytes: int) -> in
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
+        for each in (signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):  # What we or Python ignore, it would ignore too.
+            signal.signal(each, signal.SIG_DFL)
+        _control(DEATH_SIGNAL, signal.SIGKILL)  # With nobody to watch it, it would run without an end.
         limit(seconds, megabytes)
         os.set_inheritable(report, False)
         os.execvp(command[0], command)  # noqa: S606  # as the reviewer approved it
@@ -100,8 +111,7 @@ def main() -> None:
     """Run what the arguments say."""
     report, seconds, megabytes, *command = sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    _control(SUBREAPER, 1)
     pid = start(command, int(report), float(seconds), int(megabytes))
     said = watch(pid, float(seconds))
     sweep(pid)

@@ -151,25 +151,25 @@ def post_review(info: CallInfo, out: str, posting: Posting) -> Receipt:
     try:
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
-            if not _put(file, texts[file.suffix]):
+            if not _put(file, texts[file.suffix].encode()):
                 return Receipt(problem=f"{file} is there already, and holds something else")
     except OSError as error:
         return Receipt(problem=f"the review cannot be written to {out}: {error.strerror or error}")
     return Receipt(files=[str(file) for file in files])
 
 
-def _put(file: Path, text: str) -> bool:
-    """Write a file, whole or not at all; whether it now holds this text. One that is there is never written over."""
+def _put(file: Path, content: bytes) -> bool:
+    """Write a file, whole or not at all; whether it now holds this. One that is there is never written over."""
     handle, made = tempfile.mkstemp(prefix=".review-", dir=file.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as fresh:
-            fresh.write(text)
+        with os.fdopen(handle, "wb") as fresh:
+            fresh.write(content)
             fresh.flush()
             os.fsync(fresh.fileno())
         try:
             os.link(made, file)  # Fails if there is anything, a link too, under this name.
         except FileExistsError:
-            return not file.is_symlink() and file.read_text(encoding="utf-8", errors="replace") == text
+            return not file.is_symlink() and file.read_bytes() == content
         return True
     finally:
         Path(made).unlink(missing_ok=True)

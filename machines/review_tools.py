@@ -141,7 +141,7 @@ class Reader:
 
     def show_lines(self, first: int, last: int, path: str = "") -> str:
         """Lines of a file as it is after the change, with their numbers; of the file under review if no path is given."""
-        name = path or self._path
+        name = (path or self._path).rstrip("/")  # With a slash, git would list what is in the folder.
         if first < 1 or last < first:
             raise ValueError(f"lines {first} to {last} cannot be: count from 1, and give the first one first")
         try:

@@ -96,7 +96,7 @@ def check_out(snapshot: Snapshot, tree: str, folder: Path) -> None:
 def _write(snapshot: Snapshot, wanted: list[tuple[bytes, bytes, bytes]], folder: Path) -> None:
     asked = b"".join(blob + b"\n" for _, blob, _ in wanted)
     said = snapshot.git("cat-file", "--batch", stdin=asked, limit=MOST_BYTES + 200 * MOST_FILES)
-    links: list[tuple[Path, bytes]] = []
+    links: dict[Path, str] = {}
     at = 0
     for mode, _, path in wanted:
         end = said.index(b"\n", at)
@@ -105,15 +105,16 @@ def _write(snapshot: Snapshot, wanted: list[tuple[bytes, bytes, bytes]], folder:
         target = folder / os.fsdecode(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if mode == b"120000":
-            links.append((target, content))
+            links[target] = os.fsdecode(content)
         else:
             target.write_bytes(content)
             target.chmod(stat.S_IRWXU if mode == b"100755" else stat.S_IRUSR | stat.S_IWUSR)
-    inside = os.path.realpath(folder)
-    for target, content in links:  # After all files, so that none is written through a link.
-        goal = os.path.realpath(target.parent / os.fsdecode(content))
-        if goal == inside or goal.startswith(f"{inside}{os.sep}"):
-            target.symlink_to(os.fsdecode(content))
+    for target, goal in links.items():  # After all files, so that none is written through a link.
+        target.symlink_to(goal)
+    inside = folder.resolve()
+    for target in links:  # After all links, for where one leads may depend on others.
+        if not Path(os.path.realpath(target)).is_relative_to(inside):
+            target.unlink()
 
 
 async def run_command(
@@ -121,16 +122,26 @@ async def run_command(
 ) -> TestReport:
     """Run a command in a copy of a tree, and take the copy away. Whatever it started is killed, also if this is cancelled."""
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="statecraft-tests-"))
+    laid = asyncio.ensure_future(asyncio.to_thread(_lay_out, snapshot, tree, folder))
     try:
-        for inner in ("tree", "home", "tmp"):
-            (folder / inner).mkdir()
         try:
-            await asyncio.to_thread(check_out, snapshot, tree, folder / "tree")
-        except (GitError, OSError) as error:
+            await asyncio.shield(laid)
+        except (GitError, OSError, ValueError) as error:  # The last for a link that holds what no path can.
             return TestReport(command=command, outcome="not_started", output=f"the tree cannot be copied: {error}")
         return await _guarded(folder, command, seconds, megabytes, limit)
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        await asyncio.shield(_take_away(folder, laid))
+
+
+def _lay_out(snapshot: Snapshot, tree: str, folder: Path) -> None:
+    for inner in ("tree", "home", "tmp"):
+        (folder / inner).mkdir()
+    check_out(snapshot, tree, folder / "tree")
+
+
+async def _take_away(folder: Path, laid: asyncio.Future[None]) -> None:
+    await asyncio.gather(laid, return_exceptions=True)  # A thread goes on when it is cancelled, and would write it anew.
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 async def _guarded(folder: Path, command: list[str], seconds: int, megabytes: int, limit: int) -> TestReport:

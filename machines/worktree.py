@@ -36,10 +36,9 @@ def snapshot_tree(place: Place, snapshot: Snapshot, base: str) -> str:
         raise GitError(f"the working tree has more than {MOST_FILES:,} files")
     changes: list[bytes] = []
     for path in sorted({*paths, *before}):
-        known = before.get(path)
-        if known is not None and known[0] == b"160000":
+        known, found = before.get(path), _found(place, path)
+        if found is None and known is not None and known[0] == b"160000":
             continue  # Another repository: only its commit is known here, and it stays as it is.
-        found = _found(place, path)
         whole = b"" if found is None else b"blob %d\0" % len(found[1]) + found[1]
         entry = None if found is None else (found[0], _name(snapshot, whole))
         if entry == known:

@@ -151,6 +151,19 @@ def test_what_cannot_be_read_is_said_file_by_file(tmp_path: Path) -> None:
     assert read_text(str(folder), SURE, "0" * 64).problem == "it changed while it was being read"
 
 
+@pytest.mark.parametrize(("name", "raw"), [("a.html", b"<![foo bar><p>x"), ("a.eml", b"From: <@\n\nx")])
+def test_what_python_s_parsers_stumble_over_is_said_too(tmp_path: Path, name: str, raw: bytes) -> None:
+    """Newer ones may not: but none may fail the run."""
+    (tmp_path / name).write_bytes(raw)
+    read = read_text(str(tmp_path), name)
+    assert "it is no sound ." in read.problem or "x" in read.pieces[0]
+
+
+def test_a_table_whose_lines_end_as_they_did_long_ago_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\rc,d\r")
+    assert read_text(str(tmp_path), "a.csv").pieces == ["a\tb\nc\td"]
+
+
 def test_a_file_and_a_glob_name_files_too(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, f"{SURE} {DOLLAR}")
     assert [filed.name for filed in survey(str(folder / SURE)).files] == [SURE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -12,8 +13,8 @@ from machines.changes import diff_of, is_test, lines_of
 from machines.file_review import problems_of
 from machines.git import GitError, Snapshot, find_repository, resolve, run_git
 from machines.review_prompts import Comment, Comments
-from machines.review_tools import Reader, open_change
-from machines.sandbox import check_out
+from machines.review_tools import Reader, open_change, read_diff
+from machines.sandbox import check_out, run_command
 from machines.worktree import snapshot_tree
 from tests.machines.review_cases import Files, Repo
 
@@ -101,6 +102,19 @@ def test_the_working_tree_is_reviewed_as_it_is_and_stays_as_it_is(repo: Repo) ->
     before = repo.everything()
     assert opened(repo, "") == {"a.py": ("modified", 1, 0), "new.py": ("added", 1, 0), "staged.py": ("added", 1, 0)}
     assert repo.everything() == before
+
+
+@pytest.mark.slow
+def test_a_file_in_place_of_another_repository_is_read_as_new(repo: Repo) -> None:
+    head = repo.git("rev-parse", "HEAD")
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{head[::-1]},other.py")
+    repo.git("commit", "-qm", "of another repository only the commit is known")
+    repo.write({"other.py": "x\n"})
+    for which in ("", "HEAD~1..HEAD"):
+        change = open_change(str(repo.folder), which, "/nonexistent/out")
+        (file,) = change.files
+        assert read_diff(change.snapshot, file).text == "@@ from line 1\n    1 + x"
+        repo.commit({})
 
 
 @pytest.mark.slow
@@ -235,7 +249,7 @@ def test_the_reader_shows_nothing_outside_the_new_tree(repo: Repo) -> None:
     reader = Reader(snapshot.folder, snapshot.tree_of(resolve(str(repo.folder), head)), "sub/x.py")
     assert reader.show_lines(2, 9) == "    2   two\n    3   "
     assert reader.find_text("no such words at all") == []
-    for path in ("link", "/etc/passwd", "../x", "sub", "nowhere", ":(glob)**"):
+    for path in ("link", "/etc/passwd", "../x", "sub", "sub/", "nowhere", ":(glob)**"):
         with pytest.raises(ValueError, match=r"there is no file|cannot be shown"):
             reader.show_lines(1, 2, path)
     with pytest.raises(ValueError, match="count from 1"):
@@ -247,11 +261,22 @@ def test_a_copy_has_no_links_out_of_it_and_nothing_of_git(repo: Repo, tmp_path: 
     (repo.folder / "out").symlink_to("/etc")
     (repo.folder / "up").symlink_to("../..")
     (repo.folder / "in").symlink_to("a.py")
+    (repo.folder / "by").symlink_to("way/../secret")
+    (repo.folder / "way").symlink_to(".")
     head = repo.commit({"run.sh": "#!/bin/sh\n"})
     snapshot = Snapshot.of(find_repository(str(repo.folder)), tmp_path / "cache")
     check_out(snapshot, snapshot.tree_of(head), _empty(tmp_path / "copy"))
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a.py", "b.py", "c.py", "in", "run.sh"]
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a.py", "b.py", "c.py", "in", "run.sh", "way"]
     assert (tmp_path / "copy" / "in").read_text() == "one\ntwo\nthree\n"
+
+
+@pytest.mark.slow
+def test_a_link_that_cannot_be_made_is_told(repo: Repo, tmp_path: Path) -> None:
+    snapshot = Snapshot.of(find_repository(str(repo.folder)), tmp_path / "cache")
+    blob = snapshot.git("hash-object", "-w", "--stdin", stdin=b"a\0b").decode().strip()
+    tree = snapshot.git("mktree", stdin=f"120000 blob {blob}\tlink\n".encode()).decode().strip()
+    ended = asyncio.run(run_command(snapshot, tree, ["true"], 5, 400))
+    assert (ended.outcome, "cannot be copied" in ended.output) == ("not_started", True)
 
 
 def test_a_tree_with_a_path_that_leads_out_is_refused(repo: Repo, tmp_path: Path) -> None:

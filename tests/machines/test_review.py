@@ -221,6 +221,12 @@ def test_a_review_is_posted_once_by_its_key(tmp_path: Path) -> None:
     assert "holds something else" in refused.problem
 
 
+def test_a_second_attempt_knows_what_the_first_one_wrote_whatever_ends_its_lines(tmp_path: Path) -> None:
+    posting = Posting(commit="c" * 40, event="COMMENT", summary="Written in\r\na browser.\r", remarks=[], unread=[])
+    first, again = (post_review(str(tmp_path / "out"), posting) for _ in range(2))
+    assert (first, first.problem) == (again, "")
+
+
 def test_a_review_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("precious")
     (tmp_path / "out.md").symlink_to(tmp_path / "precious.txt")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from machines import sandbox
 from machines.git import Snapshot, find_repository
-from machines.sandbox import TestReport, run_command
+from machines.sandbox import TestReport, check_out, run_command
 from tests.machines.review_cases import Repo
 
 pytestmark = pytest.mark.slow
@@ -66,6 +68,17 @@ def test_a_command_that_fails_says_so(run: Go) -> None:
     assert (ended.outcome, ended.exit_code, ended.output) == ("failed", 3, "three failed\n")
 
 
+def test_a_command_can_end_what_it_starts(run: Go) -> None:
+    """No signal is ignored below it: a test suite that terminates a server and waits for it would hang."""
+    ended = run("import subprocess; server = subprocess.Popen(['sleep', '600']); server.terminate(); print(server.wait())")
+    assert (ended.outcome, ended.output) == ("passed", "-15\n")
+
+
+def test_a_command_may_use_all_processors_for_the_whole_time(run: Go) -> None:
+    ended = run("import os, resource; print(resource.getrlimit(resource.RLIMIT_CPU)[0] >= 20 * os.cpu_count())")
+    assert ended.output == "True\n"
+
+
 def test_a_command_that_hangs_is_stopped_with_all_it_started(run: Go, tmp_path: Path) -> None:
     started = tmp_path / "pids"
     source = (
@@ -85,6 +98,12 @@ def test_a_command_that_hangs_is_stopped_with_all_it_started(run: Go, tmp_path: 
             break
         started.unlink(missing_ok=True)
     assert len(pids) == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process can die with its parent")
+def test_a_command_whose_guard_was_killed_does_not_run_on(run: Go) -> None:
+    ended = run("import os, time; print('begun', flush=True); os.kill(os.getppid(), 9); time.sleep(5); print('survived')")
+    assert (ended.outcome, ended.output) == ("unknown", "begun\n")
 
 
 def test_what_a_command_leaves_behind_is_stopped(run: Go, tmp_path: Path) -> None:
@@ -134,6 +153,31 @@ def test_a_run_that_is_cancelled_leaves_nothing_behind(tree: tuple[Snapshot, str
 
     asyncio.run(go())
     assert alive([int(started.read_text())]) == []
+
+
+def test_a_run_that_is_cancelled_while_it_copies_leaves_nothing_behind(
+    tree: tuple[Snapshot, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def slow(snapshot: Snapshot, tree: str, folder: Path) -> None:
+        begun.set()
+        cancelled.wait()
+        folder.mkdir(parents=True, exist_ok=True)
+        check_out(snapshot, tree, folder)
+
+    async def go() -> None:
+        running = asyncio.create_task(run_command(*tree, ["true"], 5, 400))
+        await asyncio.to_thread(begun.wait)
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.1)
+        cancelled.set()
+        await asyncio.wait({running})
+
+    monkeypatch.setattr(sandbox, "check_out", slow)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asyncio.run(go())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_when_the_holder_is_gone_the_command_is_stopped(tmp_path: Path) -> None:
